@@ -1,0 +1,24 @@
+"""bn_jax: a laboratory for comparing normalization strategies in JAX and Flax.
+
+`import bn_jax` loads nothing heavy; `bn_jax.BatchNorm` and `bn_jax.functional`
+load JAX when they are first used.
+"""
+
+import importlib
+
+__version__ = '0.1.0'
+
+_LAZY = {
+  'BatchNorm': 'bn_jax.layers.batch_norm',
+}
+
+
+def __getattr__(name):
+  if name in _LAZY:
+    return getattr(importlib.import_module(_LAZY[name]), name)
+  try:
+    return importlib.import_module(f'{__name__}.{name}')
+  except ModuleNotFoundError as error:
+    if error.name != f'{__name__}.{name}':
+      raise
+    raise AttributeError(f'module bn_jax has no {name!r}') from None
