@@ -1,0 +1,15 @@
+"""Batch normalization as pure functions over arrays; no Flax needed."""
+
+from bn_jax.functional.batch_norm import batch_norm
+from bn_jax.functional.moments import Moments, moments
+from bn_jax.functional.normalize import normalize
+from bn_jax.functional.running import unbiased_variance, update_running
+
+__all__ = [
+  'Moments',
+  'batch_norm',
+  'moments',
+  'normalize',
+  'unbiased_variance',
+  'update_running',
+]

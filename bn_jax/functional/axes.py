@@ -1,0 +1,43 @@
+"""Feature axes, and what is kept for the backward pass."""
+
+import functools
+
+import jax
+from jax.ad_checkpoint import checkpoint_name
+
+# What the backward pass keeps beside the inputs: values with this name, all of
+# the size of the statistics. Everything of the size of x is computed again
+# from x, inside the loop that uses it. prevent_cse=False: the recomputation is
+# one subtraction, and XLA is free to fuse it wherever it likes.
+_KEPT = 'bn_jax_statistics'
+
+keep = functools.partial(checkpoint_name, name=_KEPT)
+
+recompute = functools.partial(
+  jax.checkpoint,
+  policy=jax.checkpoint_policies.save_only_these_names(_KEPT),
+  prevent_cse=False,
+)
+
+
+def feature_axes(ndim, axis):
+  """The feature axes of an array, positive, sorted, each once.
+
+  Args:
+    ndim: the rank of the array.
+    axis: an int or an iterable of ints in [-ndim, ndim).
+
+  Raises:
+    ValueError: an axis is out of range.
+  """
+  axes = (axis,) if isinstance(axis, int) else tuple(axis)
+  for a in axes:
+    if not -ndim <= a < ndim:
+      raise ValueError(f'axis: {a}; allowed is {-ndim} to {ndim - 1}')
+  return tuple(sorted({a % ndim for a in axes}))
+
+
+def reduction_axes(ndim, axis):
+  """Every axis that is not a feature axis."""
+  features = feature_axes(ndim, axis)
+  return tuple(a for a in range(ndim) if a not in features)

@@ -1,0 +1,96 @@
+"""Batch normalization of an array by its own statistics."""
+
+import jax
+import jax.numpy as jnp
+
+from bn_jax.functional import axes as axes_lib
+from bn_jax.functional.moments import Moments, moments_of
+from bn_jax.functional.normalize import normalize_by
+
+_STATISTICS = ('mean', 'var')
+
+
+def batch_norm(
+  x,
+  scale=None,
+  bias=None,
+  *,
+  axis=-1,
+  epsilon=1e-5,
+  mask=None,
+  axis_name=None,
+  axis_index_groups=None,
+  stop_gradient=(),
+  dtype=None,
+  stats_dtype=None,
+):
+  """Batch normalization in training mode (Ioffe & Szegedy 2015, Algorithm 1).
+
+  The gradient flows through mean and variance. For the backward pass x and
+  arrays of the size of the statistics are kept, nothing else; both modes of
+  differentiation work, to any order.
+
+  A feature whose every value is masked out returns its bias (0 without one)
+  and has no gradient.
+
+  Args:
+    x: an array, real or complex floating point, any rank >= 1.
+    scale, bias: of the shape of the feature axes (sorted), or None.
+    axis: the feature axis, or several.
+    epsilon: added to the variance; a number or an array.
+    mask: booleans of a shape that broadcasts to x's: what the statistics are
+      taken over. Every position is normalized.
+    axis_name, axis_index_groups: as in `moments`.
+    stop_gradient: any of 'mean' and 'var': these count as constants in the
+      gradient, in the output and where they are returned.
+    dtype: of the result; by default x's, scale's and bias's promoted.
+    stats_dtype: the least precise dtype of the statistics.
+
+  Returns:
+    The normalized array, of x's shape, and the `Moments`.
+
+  Raises:
+    ValueError: stop_gradient names something else.
+  """
+  x = jnp.asarray(x)
+  stop_gradient = check_stop_gradient(stop_gradient)
+  axes = axes_lib.reduction_axes(x.ndim, axis)
+  given = [a for a in (x, scale, bias) if a is not None]
+  dtype = jnp.result_type(*given) if dtype is None else dtype
+  least = x.dtype if stats_dtype is None else stats_dtype
+  least = jnp.promote_types(least, jnp.float32)
+
+  @axes_lib.recompute
+  def run(x, scale, bias, mask, epsilon):
+    found = moments_of(
+      x.astype(least), mask, axes, (axis_name, axis_index_groups)
+    )
+    for name in stop_gradient:
+      found = found._replace(
+        **{name: jax.lax.stop_gradient(found._asdict()[name])}
+      )
+    var = found.var
+    if mask is not None:
+      var, scale, bias = _hold_empty(found, scale, bias)
+    y = normalize_by(x, found.mean, var, scale, bias, epsilon, axes)
+    return y.astype(dtype), found
+
+  return run(x, scale, bias, mask, epsilon)
+
+
+def check_stop_gradient(names):
+  """The names as a tuple; raises a ValueError for one that is no statistic."""
+  names = (names,) if isinstance(names, str) else tuple(names)
+  for name in names:
+    if name not in _STATISTICS:
+      raise ValueError(f'stop_gradient: {name!r}; allowed are {_STATISTICS}')
+  return names
+
+
+def _hold_empty(found: Moments, scale, bias):
+  """Coefficients under which a feature without a value gives its bias."""
+  some = found.count > 0
+  scale = jnp.where(some, 1 if scale is None else scale, 0)
+  if bias is not None:
+    bias = jnp.where(some, bias, jax.lax.stop_gradient(bias))
+  return jnp.where(some, found.var, 1), scale, bias

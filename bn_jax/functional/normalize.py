@@ -1,0 +1,92 @@
+"""Normalization with given statistics, scale and bias."""
+
+import jax
+import jax.numpy as jnp
+
+from bn_jax.functional import axes as axes_lib
+
+
+def normalize(
+  x,
+  mean,
+  var,
+  scale=None,
+  bias=None,
+  *,
+  axis=-1,
+  epsilon=1e-5,
+  dtype=None,
+):
+  """(x - mean) / sqrt(var + epsilon) * scale + bias.
+
+  With running statistics this is batch normalization at inference: one
+  subtraction and one multiply-add a value, as the coefficients are folded
+  first. (Folding the mean into the bias too would cancel where |mean| is
+  large.) For the backward pass only x and arrays of the size of the
+  statistics are kept.
+
+  Args:
+    x: an array, real or complex floating point.
+    mean, var, scale, bias: of the shape of the feature axes of x (sorted);
+      scale and bias may be None.
+    axis: the feature axis, or several.
+    epsilon: added to var; a number or an array.
+    dtype: of the result; by default x's, scale's and bias's promoted.
+
+  Returns:
+    An array of x's shape. It is computed in float32 or wider.
+  """
+  x = jnp.asarray(x)
+  axes = axes_lib.reduction_axes(x.ndim, axis)
+  given = [a for a in (x, scale, bias) if a is not None]
+  dtype = jnp.result_type(*given) if dtype is None else dtype
+
+  @axes_lib.recompute
+  def run(x, mean, var, scale, bias, epsilon):
+    return normalize_by(x, mean, var, scale, bias, epsilon, axes).astype(dtype)
+
+  return run(x, mean, var, scale, bias, epsilon)
+
+
+def normalize_by(x, mean, var, scale, bias, epsilon, axes):
+  """The same without choosing dtypes and what is kept."""
+  x, mean = _at_least_float32(x), _at_least_float32(mean)
+  factor = jax.lax.rsqrt(_at_least_float32(var) + epsilon)
+  if scale is not None:
+    factor = factor * _at_least_float32(scale)
+  factor = axes_lib.keep(factor)
+  dtype = jnp.promote_types(jnp.result_type(x, mean), factor.dtype)
+  offset = jnp.zeros_like(factor) if bias is None else _at_least_float32(bias)
+  dtype = jnp.promote_types(dtype, offset.dtype)
+  mean, factor, offset = (
+    jnp.expand_dims(a.astype(dtype), axes) for a in (mean, factor, offset)
+  )
+  return _affine(x.astype(dtype), mean, factor, offset)
+
+
+def _at_least_float32(x):
+  x = jnp.asarray(x)
+  return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
+@jax.custom_jvp
+def _affine(x, mean, factor, offset):
+  return (x - mean) * factor + offset
+
+
+def _affine_jvp(primals, tangents):
+  """Gathers what is per feature, so that its transpose is two reductions.
+
+  Derived term by term there would be three: of d, of d * factor and of
+  d * (x - mean).
+  """
+  x, mean, factor, offset = primals
+  dx, dmean, dfactor, doffset = (
+    0 if type(t) is jax.custom_derivatives.SymbolicZero else t for t in tangents
+  )
+  out = _affine(x, mean, factor, offset)
+  dout = (x - mean) * dfactor + (doffset - factor * dmean) + factor * dx
+  return out, jnp.broadcast_to(dout, out.shape).astype(out.dtype)
+
+
+_affine.defjvp(_affine_jvp, symbolic_zeros=True)

@@ -1,0 +1,60 @@
+"""Running statistics: averages of batch statistics over steps."""
+
+import jax.numpy as jnp
+
+AVERAGES = ('ema', 'debiased', 'cumulative')
+
+
+def update_running(
+  running, value, momentum, *, count=None, present=None, average='ema'
+):
+  """The running statistic after one more batch.
+
+  'ema': momentum * running + (1 - momentum) * value.
+  'debiased': that average without the weight of its initial value, as Adam
+    corrects its moments (Kingma & Ba 2015, section 3).
+  'cumulative': the plain mean of all batches so far.
+
+  Args:
+    running: the average so far, of the shape of the feature axes.
+    value: the new batch's statistic, of the same shape.
+    momentum: the decay, a number or a (traced) scalar in [0, 1].
+    count: batches before this one, a scalar or of the shape of value; needed
+      by all but 'ema'.
+    present: booleans of the shape of value: where False the batch held
+      nothing and running stays as it was.
+    average: one of `AVERAGES`.
+
+  Raises:
+    ValueError: average is none of them.
+  """
+  dtype = jnp.result_type(running, value)
+  real = jnp.finfo(dtype).dtype
+  momentum = jnp.asarray(momentum, real)
+  if average == 'ema':
+    weight = 1 - momentum
+    decay = momentum
+  else:
+    weight = _weight(jnp.asarray(count, real) + 1, momentum, average)
+    decay = 1 - weight
+  new = decay * running + weight * value
+  if present is not None:
+    new = jnp.where(present, new, running)
+  return new.astype(dtype)
+
+
+def _weight(t, momentum, average):
+  """The weight of the t-th batch, t = 1, 2, ..."""
+  if average == 'cumulative':
+    return 1 / t
+  if average != 'debiased':
+    raise ValueError(f'average: {average!r}; allowed are {AVERAGES}')
+  # (1 - momentum) / (1 - momentum^t), and its limit 1/t at momentum 1.
+  below = momentum < 1
+  log = jnp.log(jnp.where(below, momentum, 0.5))
+  return jnp.where(below, (1 - momentum) / -jnp.expm1(t * log), 1 / t)
+
+
+def unbiased_variance(var, count):
+  """var n / (n - 1), as PyTorch keeps it; 0 for n <= 1."""
+  return var * (count / jnp.maximum(count - 1, 1))

@@ -1,0 +1,1 @@
+"""Modules that more than one strategy or model needs."""
