@@ -1,0 +1,225 @@
+"""Workdirs as tables: what was trained, as one pandas DataFrame.
+
+A *run* is one population: `members.json` (who its members are),
+`config.json`, `curves.jsonl` (a JSON line per chunk of steps) and, once it has
+ended, `summary.json`. A *study* is a folder whose runs are
+`runs/<phase>-<strategy>[-<variant>]`.
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from bn_jax.errors import UserError
+
+IDENTITY = ['run', 'phase', 'strategy', 'variant', 'member', 'seed']
+PHASES = ('tune', 'final')
+_RUN_PATTERNS = ('', 'runs/*/', '*/', '*/runs/*/')
+
+
+def load(workdir):
+  """Reads one run, one study, or a folder of either.
+
+  Args:
+    workdir: path of the folder.
+
+  Returns:
+    A DataFrame with a row per (run, member, step), sorted so. Columns: `run`
+    (the folder, relative to workdir), `phase` ('tune', 'final', or '' for a run
+    outside a study), `strategy`, `variant` ('' if none), `member`, `seed`,
+    `learning_rate`, every other hyperparameter by its dotted name, every
+    number of the configs that differs between the runs (`model.depth`, ...),
+    `diverged_at` (a step, -1 if it did not), `step`, and the metrics by name,
+    NaN where one was not measured. `test/...` is there at the last step.
+
+  Raises:
+    UserError: there is no run in the folder, or a file is corrupt. A last line
+      of `curves.jsonl` without its newline is being written: it is left out.
+  """
+  folders = find_runs(workdir)
+  varying = _varying_fields(folders)
+  frames = [
+    _load_run(folder, _label(folder, workdir), varying) for folder in folders
+  ]
+  frames = [f for f in frames if len(f)] or frames[:1]
+  return pd.concat(frames, ignore_index=True)
+
+
+def summaries(workdir):
+  """`summary.json` of every run that has ended, by the run's name in `load`."""
+  return {
+    _label(folder, workdir): read_json(folder / 'summary.json')
+    for folder in find_runs(workdir)
+    if (folder / 'summary.json').exists()
+  }
+
+
+def find_runs(workdir):
+  """The folders of the runs in `workdir`, sorted.
+
+  Raises:
+    UserError: there is none.
+  """
+  workdir = Path(workdir)
+  for pattern in _RUN_PATTERNS:
+    found = sorted(p.parent for p in workdir.glob(pattern + 'members.json'))
+    if found:
+      return found
+  raise UserError(
+    f'workdir: no run in {workdir}; a run has members.json, a study has'
+    ' runs/*/members.json'
+  )
+
+
+def read_json(path, default=None):
+  """Reads a JSON file; `default` (if given) where there is no such file."""
+  path = Path(path)
+  if default is not None and not path.exists():
+    return default
+  try:
+    return json.loads(path.read_text())
+  except FileNotFoundError:
+    raise UserError(f'workdir: {path} is missing') from None
+  except ValueError as error:
+    raise UserError(f'{path}: not JSON: {error}') from None
+
+
+def read_curves(path, num_members):
+  """Reads `curves.jsonl` into arrays.
+
+  Args:
+    path: the file; each line is `{"step": [rows], "metrics": {name: [members]
+      [rows]}}`. Lines may have steps of their own; of two lines that hold the
+      same metric at the same step, the later wins (a resumed run).
+    num_members: members that every metric must have.
+
+  Returns:
+    (steps, metrics): int64 (rows,), and by name float64 (num_members, rows).
+
+  Raises:
+    UserError: a line that ends in a newline is not such a line.
+  """
+  chunks = list(_chunks(Path(path), num_members))
+  if not chunks:
+    return np.zeros(0, np.int64), {}
+  steps = np.unique(np.concatenate([step for step, _ in chunks]))
+  metrics = {}
+  for step, values in chunks:
+    where = np.searchsorted(steps, step)
+    for name, value in values.items():
+      if name not in metrics:
+        metrics[name] = np.full((num_members, len(steps)), np.nan)
+      metrics[name][:, where] = value
+  return steps, metrics
+
+
+def _chunks(path, num_members):
+  if not path.exists():
+    return
+  lines = path.read_bytes().split(b'\n')
+  for number, line in enumerate(lines[:-1], start=1):
+    try:
+      yield _parse(line, num_members)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+      raise UserError(
+        f'{path}, line {number}: not a chunk of curves:'
+        f' {type(error).__name__}: {error}'
+      ) from None
+
+
+def _parse(line, num_members):
+  chunk = json.loads(line)
+  step = np.asarray(chunk['step'], np.int64)
+  metrics = {}
+  for name, value in chunk['metrics'].items():
+    # A null stands for what is not finite, which JSON has no word for.
+    value = np.asarray(value, np.float64)
+    if value.shape != (num_members, len(step)):
+      raise ValueError(
+        f'{name} has shape {value.shape}, not {(num_members, len(step))}'
+      )
+    metrics[name] = value
+  return step, metrics
+
+
+def _load_run(folder, label, varying):
+  members = read_json(folder / 'members.json')
+  steps, metrics = read_curves(folder / 'curves.jsonl', len(members))
+  summary = read_json(folder / 'summary.json', {})
+  config = read_json(folder / 'config.json', {})
+  columns = _identity(folder, config, label, len(members))
+  columns |= _member_columns(members, config)
+  fields = _flatten(config)
+  columns |= {
+    name: [fields[name]] * len(members)
+    for name in varying
+    if name not in columns
+  }
+  columns['diverged_at'] = summary.get('diverged_at', [-1] * len(members))
+  rows = {n: np.repeat(np.asarray(v), len(steps)) for n, v in columns.items()}
+  rows['step'] = np.tile(steps, len(members))
+  rows |= {name: value.ravel() for name, value in metrics.items()}
+  rows |= _at_last_step(summary, len(members), len(steps))
+  return pd.DataFrame(rows)
+
+
+def _identity(folder, config, label, num_members):
+  phase, _, rest = folder.name.partition('-')
+  if phase in PHASES and rest:
+    strategy, _, variant = rest.partition('-')
+  else:
+    phase, variant = '', ''
+    strategy = '+'.join(config.get('strategies', [])) or 'none'
+  values = [label, phase, strategy, variant]
+  return {n: [v] * num_members for n, v in zip(IDENTITY, values, strict=False)}
+
+
+def _member_columns(members, config):
+  columns = {name: [m[name] for m in members] for name in ('member', 'seed')}
+  names = sorted({name for m in members for name in m.get('hparams', {})})
+  hparams = {
+    name: [m.get('hparams', {}).get(name, np.nan) for m in members]
+    for name in names
+  }
+  default = config.get('optimizer', {}).get('learning_rate', np.nan)
+  rate = hparams.pop('optimizer.learning_rate', [default] * len(members))
+  return columns | {'learning_rate': rate} | hparams
+
+
+def _at_last_step(summary, num_members, num_steps):
+  columns = {}
+  for name, values in summary.items():
+    if '/' in name and isinstance(values, list) and num_steps:
+      column = np.full((num_members, num_steps), np.nan)
+      column[:, -1] = np.asarray(values, np.float64)
+      columns[name] = column.ravel()
+  return columns
+
+
+def _varying_fields(folders):
+  """Names of the numbers that every run's config has, and that differ."""
+  configs = [_flatten(read_json(f / 'config.json', {})) for f in folders]
+  shared = set.intersection(*(set(c) for c in configs))
+  ignored = {'seed', 'optimizer.learning_rate'}
+  return sorted(
+    name
+    for name in shared - ignored
+    if not name.startswith('strategy.') and len({c[name] for c in configs}) > 1
+  )
+
+
+def _flatten(config, prefix=''):
+  flat = {}
+  for name, value in config.items():
+    if isinstance(value, dict):
+      flat |= _flatten(value, f'{prefix}{name}.')
+    elif isinstance(value, (int, float)) and not isinstance(value, bool):
+      flat[prefix + name] = value
+  return flat
+
+
+def _label(folder, workdir):
+  parts = Path(folder).relative_to(workdir).parts
+  return '/'.join(p for p in parts if p != 'runs') or Path(workdir).name

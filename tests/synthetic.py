@@ -1,0 +1,233 @@
+"""Writes studies with made-up numbers in the layout that records.py writes."""
+
+import json
+
+import numpy as np
+
+LEVEL = {
+  'none': 0.55,
+  'activation_penalty': 0.61,
+  'renormalize': 0.65,
+  'batch_norm': 0.72,
+}
+SPEED = {'none': 1.0, 'renormalize': 0.6, 'batch_norm': 0.85}
+
+
+def write_json(path, value):
+  path.parent.mkdir(parents=True, exist_ok=True)
+  path.write_text(json.dumps(value))
+
+
+def write_run(
+  folder,
+  strategy='batch_norm',
+  seeds=(10, 11, 12),
+  rates=(0.1,),
+  steps=1000,
+  every=10,
+  eval_every=100,
+  sites=6,
+  diverged=(),
+  finished=True,
+  config=None,
+  hparams=None,
+):
+  """One population; members are seeds x rates, `diverged` are their indices."""
+  members = [
+    {
+      'member': i,
+      'seed': int(seed),
+      'hparams': {'optimizer.learning_rate': float(rate)} | (hparams or {}),
+    }
+    for i, (seed, rate) in enumerate((s, r) for s in seeds for r in rates)
+  ]
+  write_json(folder / 'members.json', members)
+  write_json(
+    folder / 'config.json',
+    {
+      'strategies': strategy.split('+'),
+      'seed': 0,
+      'num_train_steps': steps,
+      'batch_size': 100,
+      'data': {'name': 'mnist1d'},
+      'model': {'depth': sites, 'width': 100},
+      'optimizer': {'learning_rate': 0.1},
+    }
+    | (config or {}),
+  )
+  write_json(folder / 'environment.json', {'jax': '0.10.2', 'devices': ['cpu']})
+  rng = np.random.default_rng(sum(map(ord, strategy)))
+  level = np.array([_level(strategy, m, rng) for m in members])[:, None]
+  with open(folder / 'curves.jsonl', 'w') as file:
+    file.write(
+      _line(
+        np.arange(every, steps + 1, every),
+        level,
+        rng,
+        sites,
+        strategy,
+        diverged,
+        steps,
+      )
+    )
+    file.write(
+      _eval_line(
+        np.arange(eval_every, steps + 1, eval_every),
+        level,
+        rng,
+        sites,
+        strategy,
+        diverged,
+        steps,
+      )
+    )
+  if finished:
+    write_json(
+      folder / 'summary.json',
+      _summary(strategy, level, members, diverged, steps, rng),
+    )
+  return folder
+
+
+def _level(strategy, member, rng):
+  base = LEVEL.get(strategy.split('+')[0], 0.6)
+  rate = member['hparams']['optimizer.learning_rate']
+  width = {'batch_norm': 1.5, 'renormalize': 1.1}.get(strategy, 0.8)
+  off = (np.log10(rate) + 1) / width
+  return 0.1 + (base - 0.1) * np.exp(-(off**2)) + rng.normal() * 0.008
+
+
+def _curve(step, level):
+  return 0.1 + (level - 0.1) * (1 - np.exp(-step / 250))
+
+
+def _noisy(value, rng, scale=0.01):
+  return value + scale * rng.normal(size=value.shape)
+
+
+def _mask(value, diverged, step, steps):
+  value = value.copy()
+  for i in diverged:
+    value[i, step > steps // 2] = np.nan
+  return value
+
+
+def _dump(step, metrics, diverged, steps):
+  masked = {
+    k: _mask(np.asarray(v), diverged, step, steps).tolist()
+    for k, v in metrics.items()
+  }
+  return json.dumps({'step': step.tolist(), 'metrics': masked}) + '\n'
+
+
+def _sites(step, rng, sites, strategy, members, prefix=''):
+  metrics = {}
+  held = {'batch_norm': 0.01, 'renormalize': 0.05, 'activation_penalty': 0.3}
+  for k in range(sites):
+    drift = held.get(strategy, 1 + 0.4 * k) * (1 - np.exp(-step / 300))
+    one = _noisy(np.tile(drift, (members, 1)), rng, 0.02)
+    metrics[f'{prefix}site_{k}/distance'] = abs(one)
+    if not prefix:
+      metrics[f'{prefix}site_{k}/mean'] = one
+      metrics[f'{prefix}site_{k}/var'] = (1 - 0.5 * abs(one)) ** 2
+  return metrics
+
+
+def _line(step, level, rng, sites, strategy, diverged, steps):
+  accuracy = _noisy(_curve(step, level), rng)
+  metrics = {
+    'train/loss': 2.3 * (1 - accuracy),
+    'train/accuracy': accuracy,
+  }
+  if strategy == 'renormalize':
+    metrics['train/undone'] = _noisy(np.full_like(accuracy, 0.4), rng)
+  metrics |= _sites(step, rng, sites, strategy, len(level))
+  return _dump(step, metrics, diverged, steps)
+
+
+def _eval_line(step, level, rng, sites, strategy, diverged, steps):
+  accuracy = _noisy(_curve(step, level), rng, 0.004)
+  metrics = {
+    'validation/loss': 2.3 * (1.02 - accuracy),
+    'validation/accuracy': accuracy,
+  } | _sites(step, rng, sites, strategy, len(level), 'validation/')
+  return _dump(step, metrics, diverged, steps)
+
+
+def _summary(strategy, level, members, diverged, steps, rng):
+  accuracy = (level[:, 0] + 0.004 * rng.normal(size=len(level))).tolist()
+  speed = 4000 * SPEED.get(strategy, 0.8)
+  return {
+    'parameters': 56_410 if strategy == 'none' else 57_010,
+    'steps_per_second': speed,
+    'seconds': steps * len(members) / speed,
+    'diverged_at': [
+      steps // 2 if i in diverged else -1 for i in range(len(members))
+    ],
+    'strategies': strategy.split('+'),
+    'test/accuracy': [
+      None if i in diverged else a for i, a in enumerate(accuracy)
+    ],
+    'test/loss': [
+      None if i in diverged else 2.3 * (1.02 - a)
+      for i, a in enumerate(accuracy)
+    ],
+    'statistics_scope': 'global',
+  }
+
+
+def write_study(
+  folder,
+  strategies=tuple(LEVEL),
+  seeds=range(10, 20),
+  variants=('',),
+  diverged=None,
+  rates=10.0 ** np.arange(-3, 1.1, 0.5),
+):
+  """A study; `diverged` says per strategy which final members did."""
+  command = 'python -m experiments.compare --config=configs/mnist1d_mlp.py'
+  write_json(
+    folder / 'config.json',
+    {
+      'command': command,
+      'config': {'data': {'name': 'mnist1d'}, 'num_train_steps': 1000},
+      'strategies': list(strategies),
+      'protocol': {
+        'tune_seeds': [0, 1],
+        'final_seeds': [int(s) for s in seeds],
+        'trials': len(rates),
+      },
+    },
+  )
+  write_json(
+    folder / 'environment.json',
+    {'jax': '0.10.2', 'devices': ['cpu:0', 'cpu:1'], 'commit': 'abc1234'},
+  )
+  choice = {}
+  for strategy in strategies:
+    choice[strategy] = {
+      'hparams': {'optimizer.learning_rate': 0.1},
+      'validation/accuracy': LEVEL.get(strategy, 0.6),
+      'trials': [],
+    }
+    for k, variant in enumerate(variants):
+      name = strategy + (f'-{variant}' if variant else '')
+      config = {'model': {'depth': 6 + 2 * k, 'width': 100}}
+      write_run(
+        folder / 'runs' / f'tune-{name}',
+        strategy,
+        (0, 1),
+        rates,
+        eval_every=200,
+        every=50,
+        config=config,
+      )
+      write_run(
+        folder / 'runs' / f'final-{name}',
+        strategy,
+        seeds,
+        diverged=(diverged or {}).get(strategy, ()),
+        config=config,
+      )
+  write_json(folder / 'choice.json', choice)
+  return folder

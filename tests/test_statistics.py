@@ -1,0 +1,171 @@
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bn_jax import statistics
+
+
+@pytest.fixture(autouse=True)
+def _no_warnings():
+  with warnings.catch_warnings():
+    warnings.simplefilter('error')
+    yield
+
+
+def _frame(rows):
+  names = ['strategy', 'member', 'step', 'validation/accuracy', 'diverged_at']
+  df = pd.DataFrame(rows, columns=names)
+  return df.assign(
+    run=df.strategy, variant='', seed=df.member, learning_rate=0.1
+  )
+
+
+def test_the_interquartile_mean_by_hand():
+  assert statistics.iqm(np.array([100.0, 1, 2, 3, 4, 5, 6, -50])) == 3.5
+  assert statistics.iqm(np.array([9.0, 1, 2, 3, -7])) == 2.0
+
+
+def test_an_interval_agrees_with_the_normal_one_for_a_large_sample():
+  x = np.random.default_rng(0).normal(2, 3, 400)
+  point, low, high = statistics.interval(x)
+  half = 1.96 * x.std(ddof=1) / 20
+  assert point == x.mean()
+  np.testing.assert_allclose(
+    (low, high), (point - half, point + half), atol=0.02
+  )
+
+
+def test_an_interval_covers_the_truth():
+  draws = np.random.default_rng(1).normal(size=(10, 300))
+  _, low, high = statistics.interval(draws, num_resamples=999)
+  assert 0.85 < np.mean((low < 0) & (high > 0)) < 0.97
+
+
+def test_strata_are_resampled_by_themselves():
+  # Within strata there is no spread at all, between them there is.
+  point, low, high = statistics.interval((np.zeros(4), np.full(4, 2.0)))
+  assert (point, low, high) == (1, 1, 1)
+  _, low, high = statistics.interval(np.array([0.0] * 4 + [2.0] * 4))
+  assert low < 0.7 and high > 1.3
+
+
+@pytest.mark.parametrize('statistic', [np.mean, statistics.iqm])
+@pytest.mark.parametrize('values', [[0.7], [0.1] * 6, [0.25, 0.25]])
+def test_an_interval_with_nothing_to_resample_is_its_point(values, statistic):
+  found = statistics.interval(np.array(values), statistic)
+  np.testing.assert_allclose(found, [values[0]] * 3)
+
+
+def test_where_bca_is_undefined_the_percentiles_stand_in():
+  # The interquartile mean of these is 0 whichever one value is left out.
+  values = np.array([0.0, 0, 0, 0, 0, 0, 0, 1])
+  found = statistics.interval(values, statistics.iqm)
+  assert np.isfinite(found).all() and found.low <= 0 <= found.high
+
+
+def test_the_probability_of_improvement_by_hand():
+  point, low, high = statistics.probability_of_improvement([1, 3], [2, 3])
+  assert point == (0 + 0 + 1 + 0.5) / 4
+  assert 0 <= low < point < high <= 1
+  assert statistics.probability_of_improvement([2, 3], [0, 1]) == (1, 1, 1)
+  assert statistics.probability_of_improvement([2], [3]) == (0, 0, 0)
+
+
+def test_holm_by_hand():
+  p = [0.01, 0.04, 0.03, 0.005]
+  np.testing.assert_allclose(statistics.holm(p), [0.03, 0.06, 0.06, 0.02])
+  assert statistics.holm([0.9, 0.8]).tolist() == [1, 1]
+
+
+def test_paired_differences_by_hand():
+  # Seeds differ by much, the strategies by little: only pairing shows it.
+  base = np.array([0.1, 0.5, 0.9, 0.3, 0.7, 0.6])
+  gain = np.array([0.01, 0.02, 0.03, 0.01, 0.02, 0.03])
+  scores = pd.concat(
+    pd.DataFrame(
+      {'strategy': name, 'variant': '', 'seed': range(6), 'score': values}
+    ).sample(frac=1, random_state=0)
+    for name, values in [('none', base), ('a', base + gain), ('b', base)]
+  )
+  table = statistics.paired_differences(scores, 'none')
+  assert table.index.tolist() == ['a', 'b']
+  assert table.difference['a'] == pytest.approx(0.02)
+  assert 0.01 <= table.low['a'] < 0.02 < table.high['a'] <= 0.03
+  # All six differences are positive: 2 of the 64 sign patterns are as extreme.
+  assert table.p['a'] == pytest.approx(2 / 64)
+  assert table.p_holm['a'] == pytest.approx(4 / 64)
+  assert tuple(table.loc['b']) == (0, 0, 0, 1, 1, 6)
+
+
+def test_a_pair_of_which_one_is_missing_does_not_count():
+  scores = pd.DataFrame(
+    {
+      'strategy': ['none', 'none', 'a'],
+      'variant': '',
+      'seed': [0, 1, 1],
+      'score': [0.0, 1.0, 3.0],
+    }
+  )
+  table = statistics.paired_differences(scores, 'none')
+  assert tuple(table.loc['a']) == (2, 2, 2, 1, 1, 1)
+
+
+def test_a_performance_profile_by_hand():
+  found = statistics.performance_profile([1, 2, 3, 4], [0, 2, 3.5, 5])
+  assert found.point.tolist() == [1, 0.75, 0.25, 0]
+  assert found.low.tolist()[::3] == found.high.tolist()[::3] == [1, 0]
+  assert found.low[1] < 0.75 < found.high[1]
+
+
+def test_the_best_after_k_trials_by_hand():
+  # Pairs of {1, 2, 4}: maxima 2, 4, 4.
+  found = statistics.best_after_trials([4, 1, 2])
+  np.testing.assert_allclose(found.point, [7 / 3, 10 / 3, 4])
+  assert (found.low <= found.point).all() and (found.point <= found.high).all()
+  assert statistics.best_after_trials([3.0]) == ([3], [3], [3])
+
+
+def test_a_diverged_member_scores_chance_and_stays_in_the_average():
+  df = _frame([
+    ('a', 0, 1, 0.5, -1), ('a', 0, 2, 0.9, -1), ('a', 0, 3, np.nan, -1),
+    ('a', 1, 1, 0.95, 2), ('a', 1, 2, np.nan, 2), ('a', 1, 3, np.nan, 2),
+  ])  # fmt: skip
+  scores = statistics.finals(df, 'validation/accuracy', chance=0.25)
+  assert scores.score.tolist() == [0.9, 0.25]
+  assert scores.member.tolist() == [0, 1]
+  filled = statistics.with_failures(df, 'validation/accuracy', chance=0.25)
+  np.testing.assert_array_equal(filled, [0.5, 0.9, np.nan, 0.95, 0.25, 0.25])
+
+
+def test_the_last_value_is_of_the_last_step_in_any_order_of_rows():
+  df = _frame([('a', 0, 1, 0.5, -1), ('a', 0, 2, 0.9, -1)])[::-1]
+  assert statistics.finals(df, 'validation/accuracy').score.tolist() == [0.9]
+
+
+def test_when_all_diverged_the_mean_is_chance():
+  df = _frame([('a', i, 1, np.nan, 1) for i in range(5)])
+  scores = statistics.finals(df, 'validation/accuracy', chance=0.1).score
+  assert statistics.interval(scores.to_numpy()) == (0.1, 0.1, 0.1)
+
+
+def test_the_loss_of_a_failure_is_that_of_a_guess():
+  assert statistics.failure('test/loss', 0.1) == pytest.approx(np.log(10))
+  assert np.isnan(statistics.failure('train/undone', 0.1))
+
+
+def test_steps_to_a_target_that_is_never_reached_are_infinite():
+  df = _frame([
+    ('a', 0, 1, 0.5, -1), ('a', 0, 2, 0.8, -1), ('a', 0, 3, 0.7, -1),
+    ('a', 1, 1, 0.5, -1), ('a', 1, 2, 0.6, -1),
+    ('a', 2, 1, 0.9, 2), ('a', 2, 2, np.nan, 2),
+  ])  # fmt: skip
+  found = statistics.steps_to(df, 'validation/accuracy', 0.8)
+  assert found.steps.tolist() == [2, np.inf, np.inf]
+
+
+def test_few_seeds_are_said_to_be_few():
+  assert 'Only 4 seeds' in statistics.trust(4)
+  assert 'Only 1 seed:' in statistics.trust(1)
+  assert statistics.trust(5) == ''
