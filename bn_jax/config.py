@@ -1,0 +1,152 @@
+"""Every field of a run, once: its default and what it means."""
+
+from collections.abc import Mapping
+
+from ml_collections import ConfigDict
+
+from bn_jax import models, optimizers, strategies
+from bn_jax.errors import UserError, pick
+
+DTYPES = ('float32', 'bfloat16', 'float16')
+AUGMENTATIONS = ('none', 'crop_and_flip')
+
+
+def default(chained: str = 'none', model: str = 'mlp') -> ConfigDict:
+  """A run's config with every field at its default.
+
+  Args:
+    chained: Strategies in the order in which they act, joined by `+`, such as
+      `batch_norm+adaptive_grad_clip`.
+    model: A name in `bn_jax/models`.
+
+  Raises:
+    UserError: For an unknown strategy or model.
+  """
+  names = tuple(name for name in (chained or 'none').split('+') if name)
+  config = ConfigDict()
+
+  # The member's seed: initial parameters, order of the data, augmentation.
+  config.seed = 0
+  config.num_train_steps = 3000
+  config.batch_size = 100
+  # What the modules compute in; parameters and statistics are float32.
+  config.dtype = 'float32'
+  # `crop_and_flip` for images, on the device.
+  config.augment = 'none'
+
+  config.data = ConfigDict()
+  # `mnist1d` or any image-classification set of TFDS.
+  config.data.name = 'mnist1d'
+  # Where TFDS sets are prepared; '' means TFDS_DATA_DIR, or TFDS's default.
+  config.data.data_dir = ''
+  # The share of the training split that validates.
+  config.data.validation_fraction = 0.1
+  # Which examples validate: the same for every member and strategy.
+  config.data.seed = 0
+  # The most examples of each part; 0 for all.
+  config.data.limit = 0
+  # Whether the set lives on the device; if not, it streams.
+  config.data.in_memory = True
+
+  config.model = ConfigDict({'name': model, **models.defaults(model)})
+  config.optimizer = ConfigDict(optimizers.DEFAULTS)
+
+  # In the order in which they act. The fields of each are its own.
+  config.strategies = names
+  config.strategy = ConfigDict({n: strategies.defaults(n) for n in names})
+
+  config.log = ConfigDict()
+  # Steps per row of the curves; a row is the mean over its steps.
+  config.log.every = 50
+  # Steps between evaluations on the validation part; a multiple of `every`.
+  config.log.eval_every = 250
+  # Mean, variance and distance from normalized of each site's units.
+  config.log.sites = True
+  # 15th, 50th and 85th percentile of one unit's input to the nonlinearity at
+  # each site, on the last batch of a row; `unit` says which.
+  config.log.percentiles = False
+  config.log.unit = 0
+
+  config.mesh = ConfigDict()
+  # Devices that share a batch; the others share the population.
+  config.mesh.data = 1
+  # Members that run as one `vmap`; 0 lets the platform choose.
+  config.mesh.group = 0
+  # Whose statistics a split batch is normalized with: those of the `global`
+  # batch or of the device's own part (`local`).
+  config.mesh.statistics = 'global'
+
+  config.checkpoint = ConfigDict()
+  # Seconds between checkpoints; a run shorter than that writes none.
+  config.checkpoint.seconds = 60.0
+  config.checkpoint.keep = 2
+  return config
+
+
+def validate(config: Mapping) -> None:
+  """Checks what the types of the fields cannot.
+
+  Raises:
+    UserError: Names the first field that is out of range.
+  """
+  for field, low in {
+    'num_train_steps': 1,
+    'batch_size': 1,
+    'log.every': 1,
+    'log.eval_every': 1,
+    'log.unit': 0,
+    'data.limit': 0,
+    'mesh.data': 1,
+    'mesh.group': 0,
+    'optimizer.warmup_steps': 0,
+    'checkpoint.keep': 1,
+  }.items():
+    _at_least(config, field, low)
+  for field in ('optimizer.learning_rate', 'optimizer.weight_decay'):
+    _at_least(config, field, 0)
+  for field in ('num_train_steps', 'log.eval_every'):
+    if value(config, field) % value(config, 'log.every'):
+      raise UserError(
+        f'{field}: {value(config, field)}; must be a multiple of log.every, '
+        f'which is {value(config, "log.every")}'
+      )
+  pick('dtype', config['dtype'], DTYPES)
+  pick('augment', config['augment'], AUGMENTATIONS)
+  pick('mesh.statistics', value(config, 'mesh.statistics'), ('global', 'local'))
+  if value(config, 'batch_size') % value(config, 'mesh.data'):
+    raise UserError(
+      f'mesh.data: {value(config, "mesh.data")}; must divide batch_size, '
+      f'which is {value(config, "batch_size")}'
+    )
+
+
+def value(config: Mapping, field: str):
+  """The value of a field by its dotted name.
+
+  Raises:
+    UserError: If there is no such field.
+  """
+  inner = config
+  for name in field.split('.'):
+    if not isinstance(inner, Mapping | ConfigDict) or name not in inner:
+      raise UserError(f'config: no field {field!r}')
+    inner = inner[name]
+  return inner
+
+
+def replace(config: dict, values: Mapping) -> dict:
+  """A copy of a nested dict with the fields of `values` set by dotted name.
+
+  The values may be traced: this is how a population's hyperparameters reach
+  the strategy, the model and the optimizer.
+  """
+  config = dict(config)
+  for field, new in values.items():
+    name, _, rest = field.partition('.')
+    config[name] = replace(config[name], {rest: new}) if rest else new
+  return config
+
+
+def _at_least(config, field, low):
+  if not value(config, field) >= low:
+    raise UserError(f'{field}: {value(config, field)}; at least {low}')

@@ -1,0 +1,1 @@
+"""Diagnostics: one question a file. They read sites and change nothing."""

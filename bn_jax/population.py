@@ -1,0 +1,267 @@
+"""Many runs as one compiled program.
+
+Members differ only in traced numbers: seed, learning rate and whatever else
+`State.hparams` holds. They are spread over the `member` axis of a device mesh;
+the other axis, `data`, splits each member's batch.
+"""
+
+import functools
+import math
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from bn_jax import step as step_lib
+from bn_jax.data import batch_indices, eval_batches
+from bn_jax.diagnostics.normality import distance
+from bn_jax.diagnostics.percentiles import LEVELS, percentiles
+from bn_jax.errors import UserError
+
+EVAL_BATCH = 1000
+# On a CPU core `vmap` over members gains little and stops gaining here.
+CPU_GROUP = 4
+
+
+class Layout(NamedTuple):
+  """How members map to devices."""
+
+  mesh: Mesh
+  """With axes `member` and `data`."""
+  group: int
+  """How many members of a device run as one `vmap`; groups run in turn."""
+  slots: int
+  """The number of members with the idle ones that fill the last group."""
+
+
+def layout(num_members: int, data: int = 1, group: int = 0) -> Layout:
+  """The platform's choice: on a CPU one core per member, else one `vmap`.
+
+  Args:
+    num_members: In the population.
+    data: Devices that share a batch.
+    group: Members under one `vmap`; 0 for the platform's choice.
+
+  Raises:
+    UserError: If there are fewer than `data` devices, or they do not divide.
+  """
+  devices = jax.devices()
+  if data > len(devices) or len(devices) % data:
+    raise UserError(
+      f'mesh.data: {data}; must divide the number of devices, which is '
+      f'{len(devices)} ({devices[0].platform})'
+    )
+  rows = min(len(devices) // data, num_members)
+  each = math.ceil(num_members / rows)
+  if not group:
+    on_cpu = devices[0].platform == 'cpu'
+    # As few rounds as the limit allows, as evenly filled as they can be.
+    rounds = math.ceil(each / CPU_GROUP) if on_cpu else 1
+    group = math.ceil(each / rounds)
+  slots = rows * math.ceil(each / group) * group
+  grid = np.array(devices[: rows * data]).reshape(rows, data)
+  return Layout(Mesh(grid, ('member', 'data')), group, slots)
+
+
+class Population:
+  """A run's program for a list of members, laid out over the devices.
+
+  Attributes:
+    layout: How members map to devices.
+    sites: The model's sites, bottom-up.
+  """
+
+  def __init__(self, config: dict, dataset, members: list[dict]):
+    """Builds the program; nothing is compiled yet.
+
+    Args:
+      config: A run's config as a nested dict.
+      dataset: A `bn_jax.data.Dataset`.
+      members: A dict each, with `seed` and `hparams` (dotted field -> number);
+        all with the same fields.
+    """
+    self.config, self.members = config, members
+    self.layout = layout(
+      len(members), config['mesh']['data'], config['mesh']['group']
+    )
+    self._axis = 'data' if config['mesh']['data'] > 1 else None
+    spec = step_lib.Spec(
+      dataset.train.image.shape[1:],
+      dataset.train.image.dtype,
+      dataset.num_classes,
+      dataset.mean,
+      dataset.std,
+    )
+    self._program = step_lib.build(config, spec, self._axis)
+    self.sites = self._program.sites
+    self._num_train = len(dataset.train.label)
+    self._data = self._put(dataset.train._asdict(), PartitionSpec())
+    fill = members + members[:1] * (self.layout.slots - len(members))
+    self._seeds = np.array([m['seed'] for m in fill], np.uint32)
+    fields = members[0]['hparams']
+    self._hparams = {
+      f: np.array([m['hparams'][f] for m in fill], np.float32) for f in fields
+    }
+    batch = PartitionSpec('member', None, None, 'data')
+    each, shared = PartitionSpec('member'), PartitionSpec()
+    self._initialize = self._over_members(
+      self._initialize_one, (each, each, batch, shared)
+    )
+    self._train = self._over_members(self._train_one, (each, batch, shared))
+    self._evaluate = self._over_members(
+      self._evaluate_one, (each, PartitionSpec(None, 'data')), num_shared=1
+    )
+
+  def _put(self, tree, spec):
+    return jax.device_put(tree, NamedSharding(self.layout.mesh, spec))
+
+  def _over_members(self, function, specs, num_shared=1):
+    """Maps a member's function over the population, as one jitted program."""
+    group = self.layout.group
+
+    def on_device(*args):
+      own, shared = args[: len(args) - num_shared], args[-num_shared:]
+      one = lambda own: function(*own, *shared)  # noqa: E731
+      count = jax.tree.leaves(own)[0].shape[0]
+      if count == 1:
+        squeezed = jax.tree.map(lambda x: x[0], own)
+        return jax.tree.map(lambda x: x[None], one(squeezed))
+      if count == group:
+        return jax.vmap(one)(own)
+      return jax.lax.map(one, own, batch_size=group if group > 1 else None)
+
+    mapped = jax.shard_map(
+      on_device,
+      mesh=self.layout.mesh,
+      in_specs=specs,
+      out_specs=PartitionSpec('member'),
+      check_vma=False,
+    )
+    return jax.jit(mapped)
+
+  def _indices(self, first_step: int, num_steps: int):
+    """Which examples each member sees, (slots, rows, every, batch) int32."""
+    every = self.config['log']['every']
+    batch = self.config['batch_size']
+    shape = (num_steps // every, every, batch)
+    orders = {
+      seed: batch_indices(
+        int(seed), first_step, num_steps, batch, self._num_train
+      ).reshape(shape)
+      for seed in set(self._seeds.tolist())
+    }
+    rows = np.stack([orders[seed] for seed in self._seeds.tolist()])
+    return self._put(rows, PartitionSpec('member', None, None, 'data'))
+
+  def initialize(self):
+    """The state of every member before its first step."""
+    every = self.config['log']['every']
+    first = self._indices(0, every)[:, :, :1]
+    return self._initialize(self._seeds, self._hparams, first, self._data)
+
+  def _initialize_one(self, seed, hparams, indices, data):
+    return self._program.initialize(seed, hparams, take(data, indices[0, 0]))
+
+  def train(self, state, first_step: int, num_steps: int):
+    """Takes `num_steps` steps; one dispatch, nothing crosses to the host.
+
+    Returns:
+      The state, and metrics by name, each (slots, rows) or, at sites,
+      (slots, rows, sites).
+    """
+    return self._train(state, self._indices(first_step, num_steps), self._data)
+
+  def _train_one(self, state, indices, data):
+    def run(state):
+      return jax.lax.scan(functools.partial(self._row, data), state, indices)
+
+    if self.layout.group > 1:  # a batched condition would run both branches
+      return run(state)
+    shapes = jax.eval_shape(run, state)[1]
+    nothing = jax.tree.map(
+      lambda x: jnp.full(x.shape, jnp.nan, x.dtype), shapes
+    )
+    return jax.lax.cond(
+      state.diverged_at >= 0, lambda s: (s, nothing), run, state
+    )
+
+  def _row(self, data, state, indices):
+    """One row of the curves: the mean of the metrics over its steps."""
+
+    def step(state, index):
+      return self._program.train_step(state, take(data, index))
+
+    state, metrics = jax.lax.scan(step, state, indices)
+    metrics = jax.tree.map(lambda x: jnp.mean(x, axis=0), metrics)
+    if self.config['log']['percentiles']:
+      metrics |= self._percentiles(state, take(data, indices[-1]))
+    return state, metrics
+
+  def _percentiles(self, state, batch):
+    out = self._program.forward(state, batch)
+    unit = self.config['log']['unit']
+    found = [
+      percentiles(v.output[..., unit], v.mask) for v in out.sites.values()
+    ]
+    levels = jnp.stack(found, axis=-1)
+    return {f'site/p{p}': levels[i] for i, p in enumerate(LEVELS)}
+
+  def evaluate(self, state, split) -> dict[str, np.ndarray]:
+    """Scores every member on a part of the data, with running statistics.
+
+    Returns:
+      `loss`, `accuracy` (members,) and `<site>/mean`, `<site>/var`,
+      `<site>/distance` (members,).
+    """
+    scores = self._evaluate(state, self.eval_data(split))
+    return self.fetch(scores)
+
+  def eval_data(self, split):
+    """A part cut into padded batches, on the devices."""
+    data = self.config['mesh']['data']
+    size = min(EVAL_BATCH, len(split.label))
+    batches = eval_batches(split, math.ceil(size / data) * data)
+    return self._put(batches, PartitionSpec(None, 'data'))
+
+  def _evaluate_one(self, state, batches):
+    step = functools.partial(self._program.eval_step, state)
+    sums = jax.lax.map(step, batches)
+    total = jnp.sum(sums['count'])
+    scores = {
+      'loss': jnp.sum(sums['loss']) / total,
+      'accuracy': jnp.sum(sums['correct']) / total,
+    }
+    merged = [merge(m) for m in sums['moments']]
+    if merged:
+      scores['site/mean'] = jnp.stack([jnp.mean(m) for m, _ in merged])
+      scores['site/var'] = jnp.stack([jnp.mean(v) for _, v in merged])
+      scores['site/distance'] = jnp.stack([distance(m, v) for m, v in merged])
+    return scores
+
+  def fetch(self, metrics) -> dict[str, np.ndarray]:
+    """Metrics as NumPy arrays of the real members, a column a site."""
+    metrics = jax.device_get(metrics)
+    columns = {}
+    for name, values in metrics.items():
+      values = values[: len(self.members)]
+      if not name.startswith('site/'):
+        columns[name] = values
+        continue
+      for i, site in enumerate(self.sites):
+        columns[f'{site.path}/{name[5:]}'] = values[..., i]
+    return columns
+
+
+def take(data: dict[str, Any], index) -> dict[str, Any]:
+  """The examples at `index`, of each array."""
+  return jax.tree.map(lambda x: x[index], data)
+
+
+def merge(moments):
+  """Mean and variance over batches from each batch's own, (units,) each."""
+  weight = moments.count / jnp.sum(moments.count, axis=0)
+  mean = jnp.sum(weight * moments.mean, axis=0)
+  spread = moments.var + (moments.mean - mean) ** 2
+  return mean, jnp.sum(weight * spread, axis=0)

@@ -1,0 +1,48 @@
+"""A term in the loss that pulls units towards mean 0 and variance 1."""
+
+import functools
+
+import jax.numpy as jnp
+
+from bn_jax.errors import pick
+from bn_jax.layers.affine import Affine, Identity
+from bn_jax.strategies.base import Strategy
+
+SEARCH = {'weight': (1e-4, 1e1)}
+EPSILON = 1e-5  # keeps the logarithm finite for a unit that never varies
+
+FORMS = {
+  'moments': lambda mean, var: mean**2 + (var - 1) ** 2,
+  'kl': lambda mean, var: 0.5 * (mean**2 + var - 1 - jnp.log(var + EPSILON)),
+  'log_variance': lambda mean, var: mean**2 + jnp.log(var + EPSILON) ** 2,
+}
+
+
+def activation_penalty(
+  weight: float = 0.01, form: str = 'moments', affine: bool = True
+) -> Strategy:
+  """Loss + weight * sum over sites of the mean over units of f(mean, var).
+
+  Source: the first alternative to batch norm in Goodfellow, Bengio and
+  Courville, Deep Learning, section 8.7.1. `kl` is KL(N(mean, var) || N(0, 1)).
+
+  Args:
+    weight: Of the penalty against the loss; 0 is no penalty.
+    form: f: `moments` mean^2 + (var - 1)^2, `kl`, or `log_variance`
+      mean^2 + (log var)^2.
+    affine: Whether a learned scale and bias follow the site.
+  """
+
+  divergence = pick('strategy.activation_penalty.form', form, FORMS)
+
+  def layers(built):
+    norm = functools.partial(Affine, dtype=built.dtype) if affine else Identity
+    return built._replace(norm=norm)
+
+  def penalty(params, sites):
+    del params
+    moments = [site.moments() for site in sites.values()]
+    terms = [jnp.mean(divergence(m.mean, m.var)) for m in moments]
+    return weight * sum(terms)
+
+  return Strategy(layers=layers, penalty=penalty)
