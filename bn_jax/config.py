@@ -83,6 +83,33 @@ def default(chained: str = 'none', model: str = 'mlp') -> ConfigDict:
   return config
 
 
+def study() -> ConfigDict:
+  """A comparison's settings with every field at its default."""
+  study = ConfigDict()
+  # Chains joined by `+`, in the order in which they are reported.
+  study.strategies = (
+    'none',
+    'activation_penalty',
+    'renormalize',
+    'batch_norm',
+  )
+  # Tuning trials of each strategy, whatever it has to tune.
+  study.trials = 16
+  # Seeds that tune, and others that are reported.
+  study.tuning_seeds = 1
+  study.seeds = 10
+  # What every strategy tunes: dotted field -> (low, high), log-uniform. A
+  # strategy adds its own `SEARCH`.
+  study.search = ConfigDict({'optimizer': {'learning_rate': (3e-2, 1e1)}})
+  # Fields that make one comparison each, such as {'model.depth': (2, 8)}.
+  study.grid = ConfigDict()
+  # The accuracy on the validation part to which steps are counted.
+  study.target = 0.6
+  # The strategy that the others are compared with.
+  study.reference = 'none'
+  return study
+
+
 def validate(config: Mapping) -> None:
   """Checks what the types of the fields cannot.
 

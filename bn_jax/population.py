@@ -21,8 +21,6 @@ from bn_jax.diagnostics.percentiles import LEVELS, percentiles
 from bn_jax.errors import UserError
 
 EVAL_BATCH = 1000
-# On a CPU core `vmap` over members gains little and stops gaining here.
-CPU_GROUP = 4
 
 
 class Layout(NamedTuple):
@@ -55,11 +53,8 @@ def layout(num_members: int, data: int = 1, group: int = 0) -> Layout:
     )
   rows = min(len(devices) // data, num_members)
   each = math.ceil(num_members / rows)
-  if not group:
-    on_cpu = devices[0].platform == 'cpu'
-    # As few rounds as the limit allows, as evenly filled as they can be.
-    rounds = math.ceil(each / CPU_GROUP) if on_cpu else 1
-    group = math.ceil(each / rounds)
+  if not group:  # batched matrix products are slow on a CPU
+    group = 1 if devices[0].platform == 'cpu' else each
   slots = rows * math.ceil(each / group) * group
   grid = np.array(devices[: rows * data]).reshape(rows, data)
   return Layout(Mesh(grid, ('member', 'data')), group, slots)

@@ -125,6 +125,7 @@ class _Loop:
       // self.population.layout.slots,
       'steps_per_second': steps * members / spent,
       'seconds': seconds,
+      'chance': 1 / self.dataset.num_classes,
       'diverged_at': np.asarray(state.diverged_at)[:members].tolist(),
       'diverged_site': np.asarray(state.diverged_site)[:members].tolist(),
       'statistics_scope': self.config['mesh']['statistics'],

@@ -1,0 +1,25 @@
+"""Nested settings by dotted names, and names that were nearly right.
+
+Floor 0; imports nothing heavy.
+"""
+
+import difflib
+
+
+def flatten(settings, prefix: str = '') -> dict:
+  """Every field of a nested dict or ConfigDict, by its dotted name."""
+  found = {}
+  for name, value in settings.items():
+    inner = hasattr(value, 'items')
+    found |= (
+      flatten(value, f'{prefix}{name}.') if inner else {prefix + name: value}
+    )
+  return found
+
+
+def nearest(given: str, allowed) -> str:
+  """`did you mean ...?`, or everything that is allowed."""
+  close = difflib.get_close_matches(given.split('=')[0], allowed, 1, 0.5)
+  if close:
+    return f'did you mean {close[0]}?'
+  return f'allowed are {", ".join(sorted(allowed))}'

@@ -1,0 +1,46 @@
+"""Compares strategies: the same network, data, seeds and tuning budget.
+
+  make compare
+  python -m experiments.compare --config=configs/mnist1d_mlp.py \\
+      --workdir=runs/compare
+  python -m experiments.compare --config=configs/mnist1d_mlp.py \\
+      --workdir=runs/relu --strategies=none,batch_norm,lsuv \\
+      --config.model.activation=relu --seeds=5
+
+Each strategy is tuned with the same number of trials on validation data, then
+trained with fresh seeds and scored on test data. Ends with a table and the
+path of report.html. The same command goes on with what was interrupted.
+"""
+
+import shlex
+
+from bn_jax import cli
+
+
+def main(argv):
+  """Parses the flags, runs the study and prints its table."""
+  parser = cli.Parser(__doc__)
+  parser.add_argument('--config', required=True, metavar='FILE.py')
+  parser.add_argument('--workdir', required=True, help='the study, new or old')
+  parser.add_argument('--strategies', help='a,b+c: default, those of the file')
+  parser.add_argument('--trials', type=int, help='tuning trials per strategy')
+  parser.add_argument('--tuning-seeds', type=int, help='seeds that tune')
+  parser.add_argument('--seeds', type=int, help='seeds that are reported')
+  flags, overrides = parser.parse(argv)
+  print(f'bn_jax compare: {flags.config} -> {flags.workdir}', flush=True)
+  make_config, settings = cli.load_study(flags, overrides)
+
+  from bn_jax import devices, progress, report, study
+
+  devices.set_up()
+  comparison = study.Study(make_config, settings, flags.workdir)
+  comparison.claim(shlex.join(['python', '-m', 'experiments.compare', *argv]))
+  with progress.bar(comparison.total_steps()) as advance:
+    comparison.run(advance)
+  page = report.write(flags.workdir)
+  report.print_table(flags.workdir)
+  print(f'report: {page}')
+
+
+if __name__ == '__main__':
+  cli.run(main)

@@ -1,0 +1,55 @@
+"""Trains one strategy, or a chain of them, and records its curves.
+
+  python -m experiments.train --config=configs/mnist1d_mlp.py:batch_norm \\
+      --workdir=runs/bn
+  python -m experiments.train --workdir=runs/agc \\
+      --config=configs/mnist1d_mlp.py:batch_norm+adaptive_grad_clip \\
+      --config.optimizer.learning_rate=0.1 --config.seed=3
+
+Every field of the config can be set with --config.FIELD=VALUE. The same
+command goes on with what was interrupted. To read the curves:
+
+  from bn_jax import results
+  results.load('runs/bn')
+"""
+
+from bn_jax import cli
+
+
+def main(argv):
+  """Parses the flags, trains, and prints the last scores."""
+  parser = cli.Parser(__doc__)
+  parser.add_argument(
+    '--config', required=True, metavar='FILE.py:STRATEGY[+STRATEGY]'
+  )
+  parser.add_argument('--workdir', required=True, help='the run, new or old')
+  flags, overrides = parser.parse(argv)
+  print(f'bn_jax train: {flags.config} -> {flags.workdir}', flush=True)
+  path, _, names = flags.config.partition(':')
+  config = cli.load_config(path, names or 'none', overrides)
+
+  from bn_jax import devices, progress, train
+
+  devices.set_up()
+  member = {
+    'seed': config.seed,
+    'hparams': {'optimizer.learning_rate': config.optimizer.learning_rate},
+  }
+  with progress.bar(config.num_train_steps) as advance:
+    summary = train.fit(
+      config,
+      [member],
+      flags.workdir,
+      test=True,
+      progress=lambda steps: advance('training', steps),
+    )
+  (accuracy,), (loss,) = summary['test/accuracy'], summary['test/loss']
+  print(
+    f'test accuracy {accuracy:.4f}, test loss {loss:.4f}, '
+    f'{summary["parameters"]:,} parameters, '
+    f'{summary["steps_per_second"]:,.0f} steps/s'
+  )
+
+
+if __name__ == '__main__':
+  cli.run(main)
