@@ -86,6 +86,7 @@ def test_limit_is_of_each_part_and_nested(series):
   'fields, words',
   [
     (dict(limit=-1), 'data.limit: -1'),
+    (dict(limit=1), 'data.limit: 1; all 1 '),
     (dict(validation_fraction=0.0), 'data.validation_fraction: 0;'),
     (dict(validation_fraction=1.0), 'data.validation_fraction: 1;'),
     (dict(validation_fraction=-0.5), 'data.validation_fraction: -0.5'),

@@ -9,8 +9,9 @@ import numpy as np
 
 from bn_jax.errors import UserError
 
-# Epochs count up from 0, so the last key is free for the split into parts.
+# Epochs count up from 0, so the last keys are free for the split into parts.
 _SPLIT_KEY = 2**64 - 1
+_TEST_KEY = 2**64 - 2
 # Beyond this many examples the mean and standard deviation are a sample's,
 # so that a streamed set is not read whole before its first step.
 STATISTICS_LIMIT = 100_000
@@ -28,13 +29,31 @@ class Split(NamedTuple):
   image: np.ndarray
   label: np.ndarray
 
+  @property
+  def num_examples(self) -> int:
+    """How many examples there are."""
+    return len(self.label)
+
+  @property
+  def image_shape(self) -> tuple[int, ...]:
+    """The shape of one example."""
+    return self.image.shape[1:]
+
+  def read(self, indices) -> 'Split':
+    """Returns the examples at these indices, in their order."""
+    return Split(self.image[indices], self.label[indices])
+
+  def subset(self, indices) -> 'Split':
+    """Returns the part that has only the examples at these indices."""
+    return self.read(indices)
+
 
 class Dataset(NamedTuple):
   """A data set with its split into parts.
 
   Attributes:
     name: as it was asked for.
-    train, validation, test: a `Split` each, or a `stream.Source` each where
+    train, validation, test: a `Split` each, or a `source.Source` each where
       the set is not held in memory.
     num_classes: the number of labels.
     mean, std: (channels,) float32 for images, (1,) for series; over the
@@ -54,16 +73,27 @@ class Dataset(NamedTuple):
 
 
 class Parts(NamedTuple):
-  """Sorted int64 positions of the training and the validation examples."""
+  """Positions (int64) of the examples that train and of those held out."""
 
   train: np.ndarray
-  validation: np.ndarray
+  held_out: np.ndarray
+
+
+def first_line(error: Exception) -> str:
+  """Returns the first line of an error's message, or else its type."""
+  lines = str(error).strip().splitlines()
+  return lines[0] if lines else type(error).__name__
 
 
 def generator(seed: int, key: int) -> np.random.Generator:
   """Returns the counter-based generator of (seed, key): no state to carry."""
   words = np.array([seed % 2**64, key], dtype=np.uint64)
   return np.random.Generator(np.random.Philox(key=words))
+
+
+def split_test(num_examples: int, fraction: float) -> Parts:
+  """Holds a test part out of a set that has none; no seed moves it."""
+  return _divide(num_examples, fraction, generator(0, _TEST_KEY))
 
 
 def split_parts(
@@ -81,6 +111,11 @@ def split_parts(
   Raises:
     UserError: the fraction leaves a part without an example.
   """
+  parts = _divide(num_examples, fraction, generator(seed, _SPLIT_KEY))
+  return Parts(*(np.sort(part[: limit or None]) for part in parts))
+
+
+def _divide(num_examples, fraction, random):
   if not 0 < fraction < 1:
     raise UserError(
       f'data.validation_fraction: {fraction:g}; allowed are fractions between '
@@ -93,9 +128,8 @@ def split_parts(
       f'leaves {cut} to validate on and {num_examples - cut} to train on; '
       'both parts need at least one'
     )
-  shuffled = generator(seed, _SPLIT_KEY).permutation(num_examples)
-  end = limit or num_examples
-  return Parts(np.sort(shuffled[cut:][:end]), np.sort(shuffled[:cut][:end]))
+  shuffled = random.permutation(num_examples)
+  return Parts(shuffled[cut:], shuffled[:cut])
 
 
 def limit_part(num_examples: int, seed: int, limit: int) -> np.ndarray:
