@@ -150,6 +150,13 @@ class Population:
     rows = np.stack([orders[seed] for seed in self._seeds.tolist()])
     return self._put(rows, PartitionSpec('member', None, None, 'data'))
 
+  def check(self):
+    """Traces the start, so that what cannot be built is refused early."""
+    shape = (self.layout.slots, 1, 1, self.config['batch_size'])
+    first = jax.ShapeDtypeStruct(shape, np.int32)
+    args = (self._seeds, self._hparams, first, self._data)
+    jax.eval_shape(self._initialize, *args)
+
   def initialize(self):
     """The state of every member before its first step."""
     every = self.config['log']['every']

@@ -80,23 +80,32 @@ class Workdir:
     """Names the folder; nothing is read or written yet."""
     self.path = pathlib.Path(path)
 
-  def claim(self, config: dict, members: list[dict]) -> None:
-    """Makes the folder this run's, or checks that it is already.
+  def check(self, config: dict, members: list[dict]) -> None:
+    """Refuses a folder that holds another run.
 
     Raises:
-      UserError: If it cannot be written, or belongs to another run.
+      UserError: Names the first difference.
     """
+    path = self.path / 'config.json'
+    if not path.exists():
+      return
     wanted = {'config': config, 'members': members}
     wanted = json.loads(json.dumps(wanted, default=_plain))
-    path = self.path / 'config.json'
-    if path.exists():
-      found = {'config': read_json(path), 'members': self.read('members')}
-      difference = compare(found, wanted)
-      if difference:
-        raise UserError(
-          f'workdir: {self.path} holds another run; {difference}; '
-          'choose another --workdir or delete it'
-        )
+    found = {'config': read_json(path), 'members': self.read('members')}
+    difference = compare(found, wanted)
+    if difference:
+      raise UserError(
+        f'workdir: {self.path} holds another run; {difference}; choose '
+        'another --workdir or delete it'
+      )
+
+  def create(self, config: dict, members: list[dict]) -> None:
+    """Makes the folder this run's, unless it is already.
+
+    Raises:
+      UserError: If it cannot be written.
+    """
+    if (self.path / 'config.json').exists():
       return
     try:
       self.path.mkdir(parents=True, exist_ok=True)

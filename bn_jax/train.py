@@ -1,9 +1,12 @@
 """The loop: a population from its first step to its summary, on one page."""
 
+import functools
+import json
 import time
 from collections.abc import Callable
 
 import numpy as np
+from ml_collections import ConfigDict
 
 from bn_jax import config as config_lib
 from bn_jax import data, trees
@@ -35,16 +38,28 @@ def fit(
     UserError: For a config, data set or workdir that cannot be used.
   """
   config_lib.validate(config)
-  dataset = data.load(config.data)
-  config = config.to_dict()
-  data.check_batch_size(config['batch_size'], len(dataset.train.label))
+  config, data_config = config.to_dict(), config.data
   folder = Workdir(workdir)
-  folder.claim(config, members)
+  folder.check(config, members)
   done = folder.read('summary')
   if done is not None:
     progress(config['num_train_steps'])
     return done
-  return _Loop(config, dataset, members, folder, progress).run(test)
+  dataset = load(data_config)
+  data.check_batch_size(config['batch_size'], len(dataset.train.label))
+  loop = _Loop(config, dataset, members, folder, progress)
+  folder.create(config, members)
+  return loop.run(test)
+
+
+def load(data_config):
+  """`bn_jax.data.load`; the last set is kept, since studies share it."""
+  return _load(data_config.to_json())
+
+
+@functools.lru_cache(maxsize=1)
+def _load(text):
+  return data.load(ConfigDict(json.loads(text)))
 
 
 class _Loop:
@@ -52,6 +67,7 @@ class _Loop:
     self.config, self.dataset, self.folder = config, dataset, folder
     self.progress = progress
     self.population = Population(config, dataset, members)
+    self.population.check()
     self.checkpoints = None
     self.saved = time.monotonic()
 
