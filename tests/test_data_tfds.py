@@ -10,7 +10,7 @@ import tiny_sets
 from tiny_sets import error, load, numbers, tiny
 
 from bn_jax import data
-from bn_jax.data import source
+from bn_jax.data import prepare, source
 
 
 @pytest.fixture(scope='module')
@@ -163,19 +163,29 @@ def test_version_and_older_version(prepared, real, tmp_path):
   assert load(tmp_path, 'mnist', limit=20).num_classes == 10
 
 
-def test_loading_is_silent(prepared):
-  script = f"""
-from bn_jax import data
-data.load({{'name': 'tiny', 'data_dir': {str(prepared)!r}}})
-try:
-  data.load({{'name': 'coco', 'data_dir': {str(prepared)!r}}})
-except data.loading.UserError:
-  pass
-"""
+def silent(script):
   run = subprocess.run(
-    [sys.executable, '-c', script], capture_output=True, text=True, check=True
+    [sys.executable, '-c', f'from bn_jax import data\n{script}'],
+    capture_output=True,
+    text=True,
+    check=True,
   )
-  assert run.stderr == run.stdout == ''
+  return run.stderr == run.stdout == ''
+
+
+def test_loading_is_silent(prepared):
+  assert silent(f'data.load(dict(name="tiny", data_dir={str(prepared)!r}))')
+
+
+@pytest.mark.skipif(
+  prepare.has_tensorflow(), reason='TensorFlow talks when it is imported'
+)
+def test_a_set_that_needs_tensorflow_is_refused_without_a_banner(prepared):
+  fields = dict(name='coco', data_dir=str(prepared))
+  assert 'No module named' in error(prepared, 'coco')
+  assert silent(
+    f'try: data.load({fields})\nexcept data.loading.UserError: pass'
+  )
 
 
 def test_mnist1d_imports_neither_tfds_nor_jax():
