@@ -47,9 +47,9 @@ def fit(
     return done
   dataset = load(data_config)
   data.check_batch_size(config['batch_size'], len(dataset.train.label))
-  loop = _Loop(config, dataset, members, folder, progress)
+  loop = _Loop(config, dataset, members, folder, progress, test)
   folder.create(config, members)
-  return loop.run(test)
+  return loop.run()
 
 
 def load(data_config):
@@ -63,20 +63,18 @@ def _load(text):
 
 
 class _Loop:
-  def __init__(self, config, dataset, members, folder, progress):
+  def __init__(self, config, dataset, members, folder, progress, test):
     self.config, self.dataset, self.folder = config, dataset, folder
-    self.progress = progress
+    self.progress, self.test = progress, test
+    self.total = config['num_train_steps']
     self.population = Population(config, dataset, members)
     self.population.check()
     self.checkpoints = None
     self.saved = time.monotonic()
 
-  def run(self, test: bool) -> dict:
+  def run(self) -> dict:
     state, step = self.start()
-    total, chunk = (
-      self.config['num_train_steps'],
-      self.config['log']['eval_every'],
-    )
+    total, chunk = self.total, self.config['log']['eval_every']
     began, timed = time.monotonic(), []
     while step < total:
       count = min(chunk, total - step)
@@ -89,7 +87,7 @@ class _Loop:
       self.evaluate(step, state)
       self.progress(count)
       self.save(step, state, last=step == total)
-    return self.finish(state, timed, time.monotonic() - began, test)
+    return self.finish(state, timed, time.monotonic() - began)
 
   def start(self):
     state = self.population.initialize()
@@ -114,6 +112,17 @@ class _Loop:
     self.folder.append(
       [step], {f'validation/{k}': v[:, None] for k, v in scores.items()}
     )
+    # The last one is scored when the run is over, like any other's.
+    if self.config['log']['test'] and self.test and step < self.total:
+      self.score_test(step, state)
+
+  def score_test(self, step, state):
+    scores = self.population.evaluate(state, self.dataset.test)
+    scores = {k: scores[k] for k in ('accuracy', 'loss')}
+    self.folder.append(
+      [step], {f'test/{k}': v[:, None] for k, v in scores.items()}
+    )
+    return {f'test/{k}': v.tolist() for k, v in scores.items()}
 
   def open(self):
     if self.checkpoints is None:
@@ -130,7 +139,7 @@ class _Loop:
     self.open().save(step, state)
     self.saved = time.monotonic()
 
-  def finish(self, state, timed, seconds, test):
+  def finish(self, state, timed, seconds):
     # The first chunk compiles; where there is but one, it is all there is.
     steady = timed[1:] or timed
     steps, spent = map(sum, zip(*steady, strict=True))
@@ -146,13 +155,8 @@ class _Loop:
       'diverged_site': np.asarray(state.diverged_site)[:members].tolist(),
       'statistics_scope': self.config['mesh']['statistics'],
     }
-    if test:
-      scores = self.population.evaluate(state, self.dataset.test)
-      self.folder.append(
-        [self.config['num_train_steps']],
-        {f'test/{k}': v[:, None] for k, v in scores.items() if '/' not in k},
-      )
-      summary |= {f'test/{k}': scores[k].tolist() for k in ('accuracy', 'loss')}
+    if self.test:
+      summary |= self.score_test(self.total, state)
     if self.checkpoints is not None:
       self.checkpoints.close()
     self.folder.write('summary', summary)
