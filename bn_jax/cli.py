@@ -33,6 +33,7 @@ class Parser(argparse.ArgumentParser):
 
   def parse(self, argv: list[str]):
     """Returns the flags, and the overrides `--config.field=value` in order."""
+    self._check_flags(argv)
     options, rest = self.parse_known_args(argv)
     overrides = []
     for word in rest:
@@ -41,9 +42,24 @@ class Parser(argparse.ArgumentParser):
       elif overrides and '=' not in overrides[-1] and word[:2] != '--':
         overrides[-1] += f'={word}'
       else:
-        known = [s for a in self._actions for s in a.option_strings]
-        raise UserError(f'flags: {word!r} is unknown; {nearest(word, known)}')
+        self._refuse(word)
     return options, overrides
+
+  def _check_flags(self, argv):
+    """A misspelt flag first: the one that it hides is not what is wrong."""
+    for word in argv:
+      name = word.split('=')[0]
+      ours = name.startswith(('--config.', '--noconfig.'))
+      if name.startswith('-') and not ours and name not in self._known():
+        self._refuse(word)
+
+  def _known(self):
+    return [s for a in self._actions for s in a.option_strings]
+
+  def _refuse(self, word):
+    raise UserError(
+      f'flags: {word!r} is unknown; {nearest(word, self._known())}'
+    )
 
 
 def run(main, argv: list[str] | None = None) -> None:
@@ -131,12 +147,14 @@ def name_of(override: str) -> str:
 
 def _check_name(override, config):
   name, known = name_of(override), flatten(config)
+  if name == 'strategies':
+    raise UserError('--config.strategies: is given by --config=FILE.py:A+B')
   if name not in known:
-    groups = {n.rpartition('.')[0] for n in known}
-    if name in groups:
-      inner = [n for n in known if n.startswith(f'{name}.')]
+    inner = [n for n in known if n.startswith(f'{name}.')]
+    if inner or name in config:
       raise UserError(
-        f'--config.{name}: is a group of fields; set one of {", ".join(inner)}'
+        f'--config.{name}: is a group of fields; set one of '
+        f'{", ".join(inner) or "none, it is empty"}'
       )
     raise UserError(f'--config.{name}: no such field; {nearest(name, known)}')
 

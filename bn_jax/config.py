@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from ml_collections import ConfigDict
 
 from bn_jax import models, optimizers, strategies
-from bn_jax.errors import UserError, pick
+from bn_jax.errors import UserError, bounded, pick
 
 DTYPES = ('float32', 'bfloat16', 'float16')
 AUGMENTATIONS = ('none', 'crop_and_flip')
@@ -66,6 +66,9 @@ def default(chained: str = 'none', model: str = 'mlp') -> ConfigDict:
   # each site, on the last batch of a row; `unit` says which.
   config.log.percentiles = False
   config.log.unit = 0
+  # Whether the runs that are reported score the test part, too, each time
+  # that they evaluate; for a curve, never for a choice.
+  config.log.test = False
 
   config.mesh = ConfigDict()
   # Devices that share a batch; the others share the population.
@@ -110,33 +113,47 @@ def study() -> ConfigDict:
   return study
 
 
+# What a field may hold besides its type: see `bn_jax.errors.bounded`.
+BOUNDS = {
+  'seed': {'least': 0, 'most': 2**32 - 1},
+  'num_train_steps': {'least': 1},
+  'batch_size': {'least': 1},
+  'data.limit': {'least': 0},
+  'optimizer.learning_rate': {'least': 0},
+  'optimizer.momentum': {'least': 0, 'below': 1},
+  'optimizer.weight_decay': {'least': 0},
+  'optimizer.warmup_steps': {'least': 0},
+  'log.every': {'least': 1},
+  'log.eval_every': {'least': 1},
+  'log.unit': {'least': 0},
+  'mesh.data': {'least': 1},
+  'mesh.group': {'least': 0},
+  'checkpoint.seconds': {'least': 0},
+  'checkpoint.keep': {'least': 1},
+}
+
+
 def validate(config: Mapping) -> None:
   """Checks what the types of the fields cannot.
 
   Raises:
     UserError: Names the first field that is out of range.
   """
-  for field, low in {
-    'num_train_steps': 1,
-    'batch_size': 1,
-    'log.every': 1,
-    'log.eval_every': 1,
-    'log.unit': 0,
-    'data.limit': 0,
-    'mesh.data': 1,
-    'mesh.group': 0,
-    'optimizer.warmup_steps': 0,
-    'checkpoint.keep': 1,
-  }.items():
-    _at_least(config, field, low)
-  for field in ('optimizer.learning_rate', 'optimizer.weight_decay'):
-    _at_least(config, field, 0)
+  for field, bounds in BOUNDS.items():
+    bounded(field, value(config, field), **bounds)
+  _check_model(config['model'])
+  every = value(config, 'log.every')
   for field in ('num_train_steps', 'log.eval_every'):
-    if value(config, field) % value(config, 'log.every'):
+    if value(config, field) % every:
       raise UserError(
         f'{field}: {value(config, field)}; must be a multiple of log.every, '
-        f'which is {value(config, "log.every")}'
+        f'which is {every}'
       )
+  if value(config, 'optimizer.warmup_steps') > config['num_train_steps']:
+    raise UserError(
+      f'optimizer.warmup_steps: {value(config, "optimizer.warmup_steps")}; '
+      f'at most num_train_steps, which is {config["num_train_steps"]}'
+    )
   pick('dtype', config['dtype'], DTYPES)
   pick('augment', config['augment'], AUGMENTATIONS)
   pick('mesh.statistics', value(config, 'mesh.statistics'), ('global', 'local'))
@@ -145,6 +162,23 @@ def validate(config: Mapping) -> None:
       f'mesh.data: {value(config, "mesh.data")}; must divide batch_size, '
       f'which is {value(config, "batch_size")}'
     )
+
+
+def _check_model(model):
+  """A model's numbers are sizes (whole) or scales; its fields are its own."""
+  wanted = models.defaults(model['name'])
+  given = set(model) - {'name'}
+  if given != set(wanted):
+    odd = sorted(given.symmetric_difference(wanted))
+    raise UserError(
+      f'model.name: {model["name"]!r}; the fields of model are those of '
+      f'another ({", ".join(odd)}); a config file chooses its model by '
+      f'bn_jax.config.default(names, {model["name"]!r})'
+    )
+  for name in wanted:
+    if not isinstance(model[name], bool):
+      low = 1 if isinstance(model[name], int) else 0
+      bounded(f'model.{name}', model[name], least=low)
 
 
 def value(config: Mapping, field: str):
@@ -172,8 +206,3 @@ def replace(config: dict, values: Mapping) -> dict:
     name, _, rest = field.partition('.')
     config[name] = replace(config[name], {rest: new}) if rest else new
   return config
-
-
-def _at_least(config, field, low):
-  if not value(config, field) >= low:
-    raise UserError(f'{field}: {value(config, field)}; at least {low}')

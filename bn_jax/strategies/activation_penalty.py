@@ -4,7 +4,7 @@ import functools
 
 import jax.numpy as jnp
 
-from bn_jax.errors import pick
+from bn_jax.errors import bounded, pick
 from bn_jax.layers.affine import Affine, Identity
 from bn_jax.strategies.base import Strategy
 
@@ -33,6 +33,7 @@ def activation_penalty(
     affine: Whether a learned scale and bias follow the site.
   """
 
+  bounded('strategy.activation_penalty.weight', weight, least=0)
   divergence = pick('strategy.activation_penalty.form', form, FORMS)
 
   def layers(built):

@@ -3,6 +3,7 @@
 import optax
 
 from bn_jax import trees
+from bn_jax.errors import bounded
 from bn_jax.strategies.base import Strategy
 
 SEARCH = {'clipping': (1e-3, 1e0)}
@@ -22,6 +23,9 @@ def adaptive_grad_clip(
     epsilon: The norm that a weight counts as at least, so that zero weights
       can move.
   """
+
+  bounded('strategy.adaptive_grad_clip.clipping', clipping, above=0)
+  bounded('strategy.adaptive_grad_clip.epsilon', epsilon, above=0)
 
   def clipped(tree):
     return trees.map_named(lambda path, _: not path.startswith('head/'), tree)

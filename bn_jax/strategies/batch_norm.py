@@ -2,7 +2,7 @@
 
 import functools
 
-from bn_jax.errors import pick
+from bn_jax.errors import bounded, pick
 from bn_jax.layers.batch_norm import BatchNorm
 from bn_jax.strategies.base import Strategy
 
@@ -41,6 +41,8 @@ def batch_norm(
     affine: Whether a learned scale and bias follow.
   """
 
+  bounded('strategy.batch_norm.momentum', momentum, least=0, most=1)
+  bounded('strategy.batch_norm.epsilon', epsilon, least=0)
   stops = pick('strategy.batch_norm.stop_gradient', stop_gradient, STOPS)
   pick('strategy.batch_norm.average', average, AVERAGES)
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from bn_jax import trees
-from bn_jax.errors import UserError
+from bn_jax.errors import UserError, bounded
 from bn_jax.layers.affine import Affine, Identity
 from bn_jax.layers.site import SiteValues
 from bn_jax.strategies.base import Strategy
@@ -30,6 +30,7 @@ def renormalize(
       that the network computes what it did; needs `affine`.
     affine: Whether a learned scale and bias follow the site.
   """
+  bounded('strategy.renormalize.every', every, least=1)
   if preserve_function and not affine:
     raise UserError(
       'strategy.renormalize.preserve_function: True with affine=False; a '

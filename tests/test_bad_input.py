@@ -1,0 +1,122 @@
+"""What a user can get wrong: one line, exit code 2, and nothing written."""
+
+import pytest
+
+from bn_jax import cli, devices
+from experiments import compare, train
+
+FILE = 'configs/mnist1d_mlp.py'
+SMALL = (
+  '--config.num_train_steps=20',
+  '--config.log.every=10',
+  '--config.log.eval_every=10',
+  '--config.model.depth=1',
+  '--config.model.width=4',
+  '--config.data.limit=200',
+)
+
+
+@pytest.fixture(autouse=True)
+def as_it_is(monkeypatch):
+  """The devices and the cache of the session are set up already."""
+  monkeypatch.setattr(devices, 'set_up', lambda **_: None)
+
+
+def fails(capsys, main, argv):
+  """Runs a command that has to fail; returns what its one line says."""
+  with pytest.raises(SystemExit) as ended:
+    cli.run(main, [str(word) for word in argv])
+  lines = [x for x in capsys.readouterr().err.splitlines() if x]
+  assert ended.value.code == 2, lines
+  (line,) = lines
+  kind, _, message = line.partition(': ')
+  assert kind == 'error'
+  return message
+
+
+def refused(capsys, workdir, argv, main=train.main):
+  """The message for argv, which must not have made the workdir."""
+  message = fails(capsys, main, [*argv, f'--workdir={workdir}'])
+  assert not workdir.exists()
+  return message
+
+
+# What is set, by name of the strategy, and what the line must begin with and
+# hold: the field, what was given, what is allowed.
+OVERRIDES = [
+  ('none', 'optimizer.learning_rat=1', 'no such', 'optimizer.learning_rate?'),
+  ('none', 'lr=0.1', 'no such field', 'allowed are', 'batch_size'),
+  ('none', 'model.deep=2', 'no such field', 'model.depth?'),
+  ('none', 'optimizer=sgd', 'is a group', 'optimizer.name'),
+  ('none', 'strategy=none', 'is a group'),
+  ('none', 'strategy.batch_norm.momentum=0.5', 'no such field'),
+  ('none', 'strategies=batch_norm', 'given by --config=FILE.py:'),
+  ('none', 'batch_size=many', "'many'", 'int'),
+  ('none', 'batch_size=1.5', "'1.5'", 'int'),
+  ('none', 'batch_size=', 'int'),
+  ('none', 'batch_size', 'int'),
+  ('none', 'log.sites=perhaps', "'perhaps'", 'bool'),
+  ('none', 'optimizer.learning_rate=fast', "'fast'", 'float'),
+  ('none', 'model.name=transformer', "'transformer'", 'mlp'),
+  ('none', 'model.name=linear_chain', "'linear_chain'", 'model'),
+  ('none', 'seed=-1', '-1', '0'),
+  ('none', 'seed=4294967296', '4294967296', '4294967295'),
+  ('none', 'num_train_steps=0', '0; at least 1'),
+  ('none', 'num_train_steps=-20', '-20; at least 1'),
+  ('none', 'num_train_steps=25', '25; must be a multiple of log.every'),
+  ('none', 'log.eval_every=15', '15; must be a multiple of log.every'),
+  ('none', 'log.every=0', '0; at least 1'),
+  ('none', 'log.unit=-1', '-1; at least 0'),
+  ('none', 'batch_size=0', '0; at least 1'),
+  ('none', 'batch_size=201', '201; the training part has 200'),
+  ('none', 'dtype=float8', "'float8'", 'bfloat16'),
+  ('none', 'augment=flip', "'flip'", 'crop_and_flip'),
+  ('none', 'optimizer.name=sdg', "'sdg'", 'adam'),
+  ('none', 'optimizer.schedule=cos', "'cos'", 'cosine'),
+  ('none', 'optimizer.learning_rate=-1', '-1.0; at least 0'),
+  ('none', 'optimizer.learning_rate=nan', 'nan', 'at least 0'),
+  ('none', 'optimizer.learning_rate=inf', 'inf', 'finite'),
+  ('none', 'optimizer.momentum=1.5', '1.5', 'below 1'),
+  ('none', 'optimizer.momentum=-.1', '-0.1; at least 0'),
+  ('none', 'optimizer.weight_decay=-1', '-1.0; at least 0'),
+  ('none', 'optimizer.warmup_steps=-1', '-1; at least 0'),
+  ('none', 'optimizer.warmup_steps=21', '21; at most num_train_steps'),
+  ('none', 'model.depth=0', '0; at least 1'),
+  ('none', 'model.width=-4', '-4; at least 1'),
+  ('none', 'model.activation=swoosh', "'swoosh'", 'sigmoid'),
+  ('none', 'model.site=outside', "'outside'", 'pre_activation'),
+  ('none', 'model.kernel_init=good', "'good'", 'orthogonal'),
+  ('none', 'model.kernel_stddev=-1', '-1.0; at least 0'),
+  ('batch_norm', 'strategy.batch_norm.momentum=1.1', '1.1', 'at most 1'),
+  ('batch_norm', 'strategy.batch_norm.epsilon=-1', '-1.0; at least 0'),
+  ('batch_norm', 'strategy.batch_norm.average=some', "'some'", 'debiased'),
+  ('batch_norm', 'strategy.batch_norm.stop_gradient=all', "'all'", 'both'),
+  ('batch_norm', 'strategy.batch_norm.affine=3', "'3'", 'bool'),
+  ('renormalize', 'strategy.renormalize.every=0', '0; at least 1'),
+  ('activation_penalty', 'strategy.activation_penalty.weight=-1', 'at least 0'),
+  ('activation_penalty', 'strategy.activation_penalty.form=l1', "'l1'", 'kl'),
+  ('adaptive_grad_clip', 'strategy.adaptive_grad_clip.clipping=0', 'above 0'),
+  ('none', 'data.name=mnits1d', "'mnits1d'", 'mnist1d'),
+  ('none', 'data.validation_fraction=1', '1', 'between 0 and 1'),
+  ('none', 'data.validation_fraction=-.5', '-0.5', 'between 0 and 1'),
+  ('none', 'data.limit=-1', '-1; at least 0'),
+  ('none', 'data.limit=1', '1', 'batch_size|needs two'),
+  ('none', 'mesh.data=0', '0; at least 1'),
+  ('none', 'mesh.data=3', '3; must divide'),
+  ('none', 'mesh.group=-1', '-1; at least 0'),
+  ('none', 'mesh.statistics=mine', "'mine'", 'global'),
+  ('none', 'checkpoint.seconds=-1', '-1.0; at least 0'),
+  ('none', 'checkpoint.keep=0', '0; at least 1'),
+]
+
+
+@pytest.mark.parametrize(
+  'case', OVERRIDES, ids=[f'{c[0]}-{c[1]}' for c in OVERRIDES]
+)
+def test_an_override(case, capsys, tmp_path):
+  names, override, *holds = case
+  words = [f'--config={FILE}:{names}', *SMALL, f'--config.{override}']
+  message = refused(capsys, tmp_path / 'run', words)
+  assert override.split('=')[0] in message
+  for part in holds:
+    assert any(p in message for p in part.split('|')), message
