@@ -56,7 +56,8 @@ def test_parts_are_disjoint_and_have_shapes(series):
   assert not rows(series.train) & rows(series.validation)
   for part in (series.train, series.validation, series.test):
     assert part.image.dtype == np.float32 and part.label.dtype == np.int32
-    assert len(part.image) == len(part.label)
+    assert len(part.image) == len(part.label) == part.num_examples
+    assert part.image_shape == (40,) and part.image_dtype == np.float32
 
 
 def test_statistics_are_of_the_training_part_alone(series):
@@ -80,6 +81,14 @@ def test_limit_is_of_each_part_and_nested(series):
     assert len(getattr(small, part).label) == 50
     assert rows(getattr(smaller, part)) < rows(getattr(small, part))
     assert rows(getattr(small, part)) < rows(getattr(series, part))
+
+
+def test_limit_takes_from_everywhere():
+  # Sets that are sorted by class would otherwise be left with one.
+  parts = dataset.split_parts(1000, 0.5, seed=0, limit=20)
+  for part in (*parts, dataset.limit_part(1000, seed=0, limit=20)):
+    assert len(part) == 20 and part.min() < 200 and part.max() > 800
+    assert (np.diff(part) > 0).all()
 
 
 @pytest.mark.parametrize(

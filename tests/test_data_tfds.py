@@ -34,7 +34,7 @@ def test_parts_of_a_set_found_by_the_types_of_its_features(prepared, in_memory):
   assert sorted(numbers(d.test)) == list(range(100, 110))
   assert d.num_classes == 3 and d.label_names == ('ant', 'bee', 'cat')
   for part in (d.train, d.validation, d.test):
-    assert part.image_shape == (4, 3, 3)
+    assert part.image_shape == (4, 3, 3) and part.image_dtype == np.uint8
     image, label = part.read([1, 0])
     assert image.shape == (2, 4, 3, 3) and image.dtype == np.uint8
     assert label.dtype == np.int32

@@ -9,9 +9,8 @@ import numpy as np
 
 from bn_jax.errors import UserError
 
-# Epochs count up from 0, so the last keys are free for the split into parts.
+# Epochs count up from 0, so the last key is free for the split into parts.
 _SPLIT_KEY = 2**64 - 1
-_TEST_KEY = 2**64 - 2
 # Beyond this many examples the mean and standard deviation are a sample's,
 # so that a streamed set is not read whole before its first step.
 STATISTICS_LIMIT = 100_000
@@ -38,6 +37,11 @@ class Split(NamedTuple):
   def image_shape(self) -> tuple[int, ...]:
     """The shape of one example."""
     return self.image.shape[1:]
+
+  @property
+  def image_dtype(self) -> np.dtype:
+    """uint8 for images, float32 for series."""
+    return self.image.dtype
 
   def read(self, indices) -> 'Split':
     """Returns the examples at these indices, in their order."""
@@ -93,7 +97,7 @@ def generator(seed: int, key: int) -> np.random.Generator:
 
 def split_test(num_examples: int, fraction: float) -> Parts:
   """Holds a test part out of a set that has none; no seed moves it."""
-  return _divide(num_examples, fraction, generator(0, _TEST_KEY))
+  return _divide(num_examples, fraction, generator(0, _SPLIT_KEY))
 
 
 def split_parts(

@@ -1,7 +1,7 @@
 """A part of a data set that is decoded when it is asked for.
 
-`Source` has what `Split` has (num_examples, image_shape, read, subset), so
-that code which reads a part need not know where it lives.
+`Source` has what `Split` has (num_examples, image_shape, image_dtype, read,
+subset), so that code which reads a part need not know where it lives.
 """
 
 import os
@@ -22,8 +22,11 @@ class Source:
 
   Attributes:
     image_shape: (height, width, channels), the same for all examples.
+    image_dtype: uint8.
     num_examples: how many there are.
   """
+
+  image_dtype = np.dtype(np.uint8)
 
   def __init__(
     self,
