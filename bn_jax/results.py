@@ -177,7 +177,10 @@ def _identity(folder, config, label, num_members):
 
 
 def _member_columns(members, config):
-  columns = {name: [m[name] for m in members] for name in ('member', 'seed')}
+  columns = {
+    'member': [m.get('member', i) for i, m in enumerate(members)],
+    'seed': [m['seed'] for m in members],
+  }
   names = sorted({name for m in members for name in m.get('hparams', {})})
   hparams = {
     name: [m.get('hparams', {}).get(name, np.nan) for m in members]

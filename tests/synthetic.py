@@ -172,6 +172,7 @@ def _summary(strategy, level, members, diverged, steps, rng):
       None if i in diverged else 2.3 * (1.02 - a)
       for i, a in enumerate(accuracy)
     ],
+    'chance': 0.1,
     'statistics_scope': 'global',
   }
 
@@ -190,28 +191,41 @@ def write_study(
     folder / 'config.json',
     {
       'command': command,
-      'config': {'data': {'name': 'mnist1d'}, 'num_train_steps': 1000},
-      'strategies': list(strategies),
-      'protocol': {
-        'tune_seeds': [0, 1],
-        'final_seeds': [int(s) for s in seeds],
+      'study': {
+        'strategies': list(strategies),
         'trials': len(rates),
+        'tuning_seeds': 2,
+        'seeds': len(seeds),
+        'search': {'optimizer': {'learning_rate': [1e-3, 10]}},
+        'grid': {},
+        'target': 0.5,
+        'reference': 'none',
       },
+      'cases': {},
     },
   )
   write_json(
     folder / 'environment.json',
-    {'jax': '0.10.2', 'devices': ['cpu:0', 'cpu:1'], 'commit': 'abc1234'},
+    {
+      'commit': 'abc1234',
+      'python': '3.11.4',
+      'cores': 2,
+      'devices': ['cpu:cpu', 'cpu:cpu'],
+      'packages': {'jax': '0.10.2', 'flax': '0.12.8'},
+    },
   )
   choice = {}
   for strategy in strategies:
-    choice[strategy] = {
-      'hparams': {'optimizer.learning_rate': 0.1},
-      'validation/accuracy': LEVEL.get(strategy, 0.6),
-      'trials': [],
-    }
     for k, variant in enumerate(variants):
       name = strategy + (f'-{variant}' if variant else '')
+      choice[f'case-{name}'] = {
+        'strategy': strategy,
+        'variant': variant,
+        'hparams': {'optimizer.learning_rate': 0.1},
+        'validation/accuracy': LEVEL.get(strategy, 0.6),
+        'chance': 0.1,
+        'trials': [],
+      }
       config = {'model': {'depth': 6 + 2 * k, 'width': 100}}
       write_run(
         folder / 'runs' / f'tune-{name}',

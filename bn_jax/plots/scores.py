@@ -1,0 +1,221 @@
+"""Final scores: dots, profiles, sensitivity to the learning rate, heat maps."""
+
+import matplotlib as mpl
+import numpy as np
+
+from bn_jax import statistics
+from bn_jax.errors import UserError
+from bn_jax.plots import style
+from bn_jax.plots.steps import draw_band
+
+
+def dots(df, metric='test/accuracy', *, chance=0.1):
+  """Final scores: per strategy each seed, the mean and its 95% interval.
+
+  Args:
+    df: of `results.load`.
+    metric: a column; its last value per member is the score.
+    chance: accuracy of a guess, which diverged members score.
+
+  Returns:
+    A matplotlib Figure.
+  """
+  scores = _scores(df, metric, chance)
+  names = style.ordered(scores.strategy)
+  fig, ax = style.figure(height=0.7 + 0.42 * len(names))
+  for row, name in enumerate(names):
+    _draw_dots(ax, row, scores[scores.strategy == name], style.styles(names))
+  ax.set_yticks(range(len(names)), names)
+  ax.set_ylim(len(names) - 0.4, -0.6)
+  ax.grid(False, axis='y')
+  ax.tick_params(axis='y', length=0)
+  ax.spines['left'].set_visible(False)
+  ax.set_xlabel(style.label(metric))
+  style.percent(ax.xaxis, metric)
+  return fig
+
+
+def _draw_dots(ax, row, group, table):
+  look = table[group.strategy.iloc[0]]
+  failed = (group.diverged_at >= 0).to_numpy()
+  score = group.score.to_numpy()
+  # Seeds stand a little below their mean, diverged ones as crosses.
+  for which, mark in ((~failed, 'o'), (failed, 'x')):
+    ax.scatter(
+      score[which], np.full(which.sum(), row + 0.24), s=11, marker=mark,
+      color=look.color, alpha=0.65, linewidths=0.8,
+    )  # fmt: skip
+  found = statistics.interval(_strata(group))
+  ax.plot(
+    [found.low, found.high],
+    [row, row],
+    color=look.color,
+    linewidth=2.4,
+    solid_capstyle='butt',
+  )
+  ax.plot(found.point, row, look.marker, color=look.color, markersize=7)
+
+
+def _strata(group):
+  return tuple(g.score.to_numpy() for _, g in group.groupby('variant'))
+
+
+def _scores(df, metric, chance):
+  if metric not in df:
+    raise UserError(f'metric: {metric} was not measured')
+  scores = statistics.finals(df, metric, chance=chance)
+  return scores.dropna(subset=['score'])
+
+
+def profile(df, metric='test/accuracy', *, chance=0.1, points=200):
+  """Performance profile: the share of runs that reach each target.
+
+  Args:
+    df: of `results.load`.
+    metric: a column, higher is better.
+    chance: accuracy of a guess.
+    points: targets along the axis.
+
+  Returns:
+    A matplotlib Figure.
+  """
+  scores = _scores(df, metric, chance)
+  low, high = scores.score.min(), scores.score.max()
+  margin = 0.05 * (high - low) or 0.01
+  targets = np.linspace(low - margin, high + margin, points)
+  fig, ax = style.figure()
+  table = style.styles(scores.strategy.unique())
+  for name in style.ordered(table):
+    mine = scores[scores.strategy == name].score.to_numpy()
+    found = statistics.performance_profile(mine, targets)
+    draw_band(ax, targets, found, table[name])
+  ax.set_xlabel('target: ' + style.label(metric))
+  ax.set_ylabel('runs that reach it (%)')
+  style.percent(ax.xaxis, metric)
+  ax.yaxis.set_major_formatter(
+    mpl.ticker.PercentFormatter(1, symbol='', decimals=0)
+  )
+  style.legend(fig, list(table))
+  return fig
+
+
+def sensitivity(df, metric='validation/accuracy', *, chance=0.1):
+  """The final score over the learning rate: mean and 95% interval.
+
+  Where a strategy has other hyperparameters, each learning rate is shown with
+  the values of them that are best on average there.
+
+  Args:
+    df: of `results.load`, with several learning rates (phase 'tune').
+    metric: a column.
+    chance: accuracy of a guess.
+
+  Returns:
+    A matplotlib Figure.
+  """
+  scores = _scores(df, metric, chance)
+  fig, ax = style.figure()
+  table = style.styles(scores.strategy.unique())
+  for name in style.ordered(table):
+    rates, found = rate_data(
+      scores[scores.strategy == name], metric.endswith('loss')
+    )
+    draw_band(ax, rates, found, table[name], marks=len(rates))
+  ax.set_xscale('log')
+  ax.set_xlabel('learning rate')
+  ax.set_ylabel('final ' + style.label(metric))
+  style.percent(ax.yaxis, metric)
+  style.legend(fig, list(table))
+  return fig
+
+
+def rate_data(scores, lower=False):
+  """Rates (r,) and Interval of (r,) for one strategy's `finals`."""
+  others = [c for c in scores.columns if c.startswith('strategy.')]
+  pick = min if lower else max
+  rates, ends = [], []
+  for rate, rows in scores.groupby('learning_rate'):
+    keys = others or ['learning_rate']
+    groups = [g for _, g in rows.groupby(keys, dropna=False)]
+    best = pick(groups, key=lambda g: g.score.mean())
+    rates.append(rate)
+    ends.append(statistics.interval(best.score.to_numpy()))
+  return np.array(rates), statistics.Interval(*np.transpose(ends))
+
+
+def best_after_trials(df, metric='validation/accuracy', *, chance=0.1):
+  """What a user with a budget of k tuning trials would have got.
+
+  Args:
+    df: of `results.load`, phase 'tune'; members with the same hyperparameters
+      are one trial, whose score is their mean.
+    metric: a column, higher is better.
+    chance: accuracy of a guess.
+
+  Returns:
+    A matplotlib Figure.
+  """
+  scores = _scores(df, metric, chance)
+  hparams = [c for c in scores.columns if c.startswith('strategy.')]
+  fig, ax = style.figure()
+  table = style.styles(scores.strategy.unique())
+  for name in style.ordered(table):
+    mine = scores[scores.strategy == name]
+    keys = ['variant', 'learning_rate', *hparams]
+    trials = mine.groupby(keys, dropna=False).score.mean().to_numpy()
+    found = statistics.best_after_trials(trials)
+    draw_band(ax, np.arange(1, len(trials) + 1), found, table[name])
+  ax.set_xlabel('tuning trials')
+  ax.set_ylabel('best ' + style.label(metric))
+  ax.xaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True))
+  style.percent(ax.yaxis, metric)
+  style.legend(fig, list(table))
+  return fig
+
+
+def heat_map(df, metric='validation/accuracy', *, y='model.depth', chance=0.1):
+  """The mean final score over the learning rate and another field.
+
+  Args:
+    df: of `results.load`.
+    metric: a column.
+    y: column along the vertical axis, as 'model.depth' or 'batch_size'.
+    chance: accuracy of a guess.
+
+  Returns:
+    A matplotlib Figure, a panel per strategy.
+
+  Raises:
+    UserError: there is no such column.
+  """
+  if y not in df:
+    raise UserError(f'y: {y} does not vary in these runs')
+  values = df.drop_duplicates(['run', 'member']).set_index(['run', 'member'])[y]
+  scores = _scores(df, metric, chance).set_index(['run', 'member'])
+  scores = scores.assign(y=values).reset_index()
+  names = style.ordered(scores.strategy)
+  fig, axes = style.panels(names, 2.0)
+  limits = scores.groupby(['strategy', 'y', 'learning_rate']).score.mean()
+  for ax, name in zip(axes, names, strict=True):
+    grid = limits[name].unstack()
+    image = _draw_grid(ax, grid, limits.min(), limits.max())
+  for ax in axes[-2:]:
+    ax.set_xlabel('learning rate')
+  for ax in axes[::2]:
+    ax.set_ylabel(y.rpartition('.')[2].replace('_', ' '))
+  bar = fig.colorbar(image, ax=axes, shrink=0.8)
+  bar.set_label('final ' + style.label(metric))
+  style.percent(bar.ax.yaxis, metric)
+  return fig
+
+
+def _draw_grid(ax, grid, low, high):
+  image = ax.imshow(
+    grid, cmap='cividis', vmin=low, vmax=high, aspect='auto', origin='lower'
+  )
+  ax.set_yticks(range(len(grid.index)), [f'{v:g}' for v in grid.index])
+  every = max(1, len(grid.columns) // 4)
+  ticks = range(0, len(grid.columns), every)
+  ax.set_xticks(ticks, [f'{grid.columns[i]:.2g}' for i in ticks])
+  ax.grid(False)
+  return image

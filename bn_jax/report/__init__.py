@@ -1,0 +1,19 @@
+"""The report of a study: a table, a verdict and `report.html`.
+
+page = report.write(workdir)
+report.print_table(workdir)
+"""
+
+from bn_jax.report.page import write
+from bn_jax.report.study import read
+from bn_jax.report.tables import print_table, table, terminal_table
+from bn_jax.report.verdicts import verdict
+
+__all__ = [
+  'print_table',
+  'read',
+  'table',
+  'terminal_table',
+  'verdict',
+  'write',
+]

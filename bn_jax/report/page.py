@@ -1,0 +1,188 @@
+"""`report.html`: one file, no network, and what belongs beside it."""
+
+import html
+import json
+from importlib import resources
+from string import Template
+
+import numpy as np
+
+from bn_jax import statistics
+from bn_jax.report import figures, tables
+from bn_jax.report import study as study_lib
+from bn_jax.report.verdicts import num_seeds, verdict
+
+
+def write(workdir):
+  """Writes the report of a study, finished or not, or of a single run.
+
+  Beside `report.html` go `table.csv`, `table.md`, `table.tex` and
+  `figures/*.svg` and `.pdf`.
+
+  Args:
+    workdir: the study's folder.
+
+  Returns:
+    Path of report.html.
+
+  Raises:
+    UserError: there is no run in the folder, or a file is corrupt.
+  """
+  study = study_lib.read(workdir)
+  found = tables.of_study(study)
+  _write_tables(study.path, found)
+  path = study.path / 'report.html'
+  path.write_text(_page(study, found), encoding='utf-8')
+  return path
+
+
+def _write_tables(folder, found):
+  found.to_csv(folder / 'table.csv')
+  (folder / 'table.md').write_text(tables.markdown(found))
+  (folder / 'table.tex').write_text(tables.latex(found))
+
+
+def _page(study, found):
+  first, *rest = _panels(study)
+  title = _title(study)
+  return Template(_asset('page.html')).substitute(
+    title=html.escape(title),
+    style=_asset('page.css'),
+    script=_asset('page.js'),
+    verdict=html.escape(verdict(study)),
+    picture=first,
+    table=_table(found),
+    trust=html.escape(_trust(study)),
+    figures='\n'.join(rest),
+    protocol=_definitions(protocol(study)),
+    command=html.escape(study.config.get('command', 'not recorded')),
+    environment=_definitions(environment(study)),
+  )
+
+
+def _asset(name):
+  folder = resources.files('bn_jax.report')
+  return folder.joinpath(name).read_text(encoding='utf-8')
+
+
+def _title(study):
+  cases = study.config.get('cases', {})
+  configs = [*cases.values(), study.config]
+  names = {c['data']['name'] for c in configs if 'data' in c}
+  on = f' on {", ".join(sorted(names))}' if names else ''
+  return f'{", ".join(study.strategies)}{on}'
+
+
+def _panels(study):
+  drawn = []
+  for panel in figures.panels(study):
+    fig = figures.draw(panel)
+    if fig is None:
+      continue
+    svg = figures.save(fig, study.path / 'figures', panel.name)
+    svg = figures.inline(svg, panel.name)
+    drawn.append(
+      f'<figure id="{panel.name}"><h3>{html.escape(panel.title)}</h3>{svg}'
+      f'<figcaption>{html.escape(panel.caption)}</figcaption></figure>'
+    )
+  return drawn or ['']
+
+
+def _table(found):
+  heads, rows = tables.cells(found)
+  shown = tables.columns(found)
+  start = len(heads) - len(shown)
+  head = ''.join(
+    f'<th scope="col" aria-sort="none"><button>{html.escape(h)}</button></th>'
+    for h in heads
+  )
+  body = []
+  for row, (_, numbers) in zip(rows, found.iterrows(), strict=True):
+    sort = [*row[:start], *(numbers[c.name] for c in shown)]
+    cells = [_cell(*c) for c in zip(heads, row, sort, strict=True)]
+    body.append(f'<tr>{"".join(cells)}</tr>')
+  return (
+    f'<table id="table"><thead><tr>{head}</tr></thead>'
+    f'<tbody>{"".join(body)}</tbody></table>'
+  )
+
+
+def _cell(head, text, sort):
+  if not isinstance(sort, str):
+    sort = '' if np.isnan(sort) else repr(float(sort))
+  # On a phone a row is a list, and each cell names its column.
+  return (
+    f'<td data-head="{html.escape(head)}" data-sort="{html.escape(sort)}">'
+    f'{html.escape(text)}</td>'
+  )
+
+
+def _trust(study):
+  return ' '.join(
+    [
+      'Values are means over seeds with 95% bootstrap intervals; steps are'
+      ' medians. Runs that diverged count as failures, at chance level.',
+      statistics.trust(num_seeds(study)),
+    ]
+  )
+
+
+def protocol(study) -> list[tuple[str, str]]:
+  """What was done, as (name, value) pairs."""
+  settings = study.settings
+  scopes = {s.get('statistics_scope', '') for s in study.summaries.values()}
+  pairs = [
+    ('seeds reported', _seeds(study.final)),
+    ('seeds that tuned', _seeds(study.tune)),
+    ('trials per strategy', settings.get('trials')),
+    ('search space', settings.get('search')),
+    ('grid', settings.get('grid')),
+    ('target', f'validation accuracy {100 * study.target:.0f}%'),
+    ('statistics of a batch', ', '.join(sorted(scopes - {''}))),
+  ]
+  pairs += [
+    (f'chosen: {" ".join(filter(None, (c["strategy"], c["variant"])))}',
+     c['hparams'])
+    for c in study.choices
+  ]  # fmt: skip
+  return [(name, _say(value)) for name, value in pairs if value]
+
+
+def _seeds(df):
+  seeds = sorted(set(df.seed))
+  if len(seeds) > 2 and seeds == list(range(seeds[0], seeds[-1] + 1)):
+    return f'{seeds[0]} to {seeds[-1]}'
+  return ', '.join(map(str, seeds))
+
+
+def environment(study) -> list[tuple[str, str]]:
+  """Where the numbers were made, as (name, value) pairs."""
+  flat = []
+  for name, value in study.environment.items():
+    if isinstance(value, dict):
+      flat += [(key, _say(inner)) for key, inner in value.items()]
+    elif value not in ('', None):
+      flat.append((name, _say(value)))
+  return flat
+
+
+def _say(value):
+  if isinstance(value, dict):
+    return ', '.join(f'{k} {_say(v)}' for k, v in value.items())
+  if isinstance(value, list):
+    return (
+      ' to '.join(map(_say, value)) if _is_range(value) else json.dumps(value)
+    )
+  return f'{value:g}' if isinstance(value, float) else str(value)
+
+
+def _is_range(value):
+  return len(value) == 2 and all(isinstance(v, (int, float)) for v in value)
+
+
+def _definitions(pairs):
+  rows = [
+    f'<dt>{html.escape(name)}</dt><dd>{html.escape(value)}</dd>'
+    for name, value in pairs
+  ]
+  return f'<dl>{"".join(rows)}</dl>'

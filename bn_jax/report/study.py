@@ -1,0 +1,102 @@
+"""All that a report says, read from a workdir at once."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from bn_jax import results, statistics
+from bn_jax.plots.style import ordered
+
+
+class Study(NamedTuple):
+  """A finished or running study, or a single run."""
+
+  path: Path
+  df: pd.DataFrame
+  """Of `results.load`, whole."""
+  config: dict[str, Any]
+  """`config.json`: of a study `command`, `study` and `cases`."""
+  environment: dict[str, Any]
+  choices: list[dict[str, Any]]
+  """What tuning chose, an entry for each strategy and variant."""
+  summaries: dict[str, dict[str, Any]]
+  chance: float
+  target: float
+  reference: str
+
+  @property
+  def final(self) -> pd.DataFrame:
+    """Rows that are reported: fresh seeds, or the only ones there are."""
+    phases = set(self.df.phase)
+    shown = 'final' if 'final' in phases else ('' if '' in phases else 'tune')
+    return self.df[self.df.phase == shown]
+
+  @property
+  def tune(self) -> pd.DataFrame:
+    """Rows of the tuning seeds."""
+    return self.df[self.df.phase == 'tune']
+
+  @property
+  def settings(self) -> dict[str, Any]:
+    """The study's own settings; empty for a single run."""
+    return self.config.get('study', {})
+
+  @property
+  def strategies(self) -> list[str]:
+    """In the order of the study."""
+    found = ordered(self.df.strategy)
+    wanted = [s for s in self.settings.get('strategies', []) if s in found]
+    return wanted + [s for s in found if s not in wanted]
+
+  @property
+  def metric(self) -> str:
+    """What the verdict is about: test accuracy, or what there is of it."""
+    return score_metric(self.final)
+
+
+def score_metric(df) -> str:
+  """The first of test, validation and training accuracy that was measured."""
+  for name in ('test/accuracy', 'validation/accuracy', 'train/accuracy'):
+    if name in df and df[name].notna().any():
+      return name
+  return 'test/accuracy'
+
+
+def read(workdir) -> Study:
+  """Reads a study's workdir, finished or not.
+
+  Raises:
+    UserError: there is no run in it, or a file is corrupt.
+  """
+  path = Path(workdir)
+  df = results.load(path)
+  summaries = results.summaries(path)
+  config = results.read_json(path / 'config.json', {})
+  chances = [s['chance'] for s in summaries.values() if 'chance' in s]
+  chance = chances[0] if chances else 0.1
+  settings = config.get('study', {})
+  study = Study(
+    path=path,
+    df=df,
+    config=config,
+    environment=results.read_json(path / 'environment.json', {}),
+    choices=list(results.read_json(path / 'choice.json', {}).values()),
+    summaries=summaries,
+    chance=chance,
+    target=settings.get('target', np.nan),
+    reference=settings.get('reference', 'none'),
+  )
+  if np.isnan(study.target):
+    study = study._replace(target=default_target(study.final, chance))
+  return study
+
+
+def default_target(df, chance=0.1) -> float:
+  """90% of the best strategy's mean validation accuracy, in whole percent."""
+  if 'validation/accuracy' not in df or not len(df):
+    return np.nan
+  scores = statistics.finals(df, 'validation/accuracy', chance=chance)
+  best = scores.groupby('strategy').score.mean().max()
+  return float(np.round(0.9 * best, 2))

@@ -1,0 +1,268 @@
+"""The table of a comparison: numbers, and the same as people read them."""
+
+import re
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+
+from bn_jax import statistics
+from bn_jax.plots.sites import site_names
+from bn_jax.plots.style import ordered
+from bn_jax.report import study as study_lib
+
+
+def table(df, summaries, *, target=None, chance=0.1, strategies=None):
+  """The numbers of a comparison.
+
+  Args:
+    df: of `results.load`, the rows that are reported.
+    summaries: of `results.summaries`.
+    target: validation accuracy to which steps are counted; by default 90% of
+      what the best strategy reaches.
+    chance: accuracy of a guess, which diverged members score.
+    strategies: their order.
+
+  Returns:
+    A DataFrame with a row per (`strategy`, `variant`), its index, and columns
+    `seeds`; `accuracy` and `loss` (mean over seeds, test data; validation if no
+    test was made) with `_low` and `_high` (95%); `steps` (median until `target`
+    is reached, inf if by fewer than half); `reached` (share of runs);
+    `distance` (from normalized, at the end, mean over sites); `undone` (mean
+    share of the optimizer's change that a post-step edit undid); `diverged`
+    (runs); `parameters`; `steps_per_second` (of all members together); `speed`
+    (as a ratio to `none`). What was not measured is NaN.
+  """
+  if target is None:
+    target = study_lib.default_target(df, chance)
+  names = strategies or ordered(df.strategy)
+  rows = {
+    (name, variant): _row(group, summaries, target, chance)
+    for name in names
+    for variant, group in df[df.strategy == name].groupby('variant')
+  }
+  index = pd.MultiIndex.from_tuples(rows, names=['strategy', 'variant'])
+  found = pd.DataFrame(list(rows.values()), index=index)
+  found['speed'] = _ratio_to_none(found.steps_per_second)
+  found.attrs['target'] = target
+  return found
+
+
+def _row(df, summaries, target, chance):
+  members = df.drop_duplicates(['run', 'member'])
+  mine = [summaries[run] for run in members.run.unique() if run in summaries]
+  accuracy = study_lib.score_metric(df)
+  row = {'seeds': len(members)}
+  row |= _ends('accuracy', df, accuracy, chance)
+  row |= _ends('loss', df, accuracy.replace('accuracy', 'loss'), chance)
+  row |= _steps(df, target)
+  row['distance'] = _distance(df)
+  row['undone'] = df['train/undone'].mean() if 'train/undone' in df else np.nan
+  row['diverged'] = int((members.diverged_at >= 0).sum())
+  for name in ('parameters', 'steps_per_second'):
+    values = [s[name] for s in mine if s.get(name) is not None]
+    row[name] = np.mean(values) if values else np.nan
+  return row
+
+
+def _ends(name, df, metric, chance):
+  if metric not in df:
+    return dict.fromkeys((name, f'{name}_low', f'{name}_high'), np.nan)
+  scores = statistics.finals(df, metric, chance=chance).score.dropna()
+  found = (
+    statistics.interval(scores.to_numpy()) if len(scores) else [np.nan] * 3
+  )
+  return dict(zip((name, f'{name}_low', f'{name}_high'), found, strict=True))
+
+
+def _steps(df, target):
+  if 'validation/accuracy' not in df or np.isnan(target):
+    return {'steps': np.nan, 'reached': np.nan}
+  steps = statistics.steps_to(df, 'validation/accuracy', target).steps
+  # The median of an even number would be inf - inf; the lower is a run's own.
+  median = np.quantile(steps, 0.5, method='higher')
+  return {'steps': median, 'reached': np.isfinite(steps).mean()}
+
+
+def _distance(df):
+  """At the last step, over sites and the members that did not diverge."""
+  for split in ('validation/', ''):
+    columns = [f'{split}{s}/distance' for s in site_names(df, split=split)]
+    alive = df[df.diverged_at < 0].dropna(subset=columns, how='all')
+    if columns and len(alive):
+      last = alive.sort_values('step').groupby(['run', 'member'])[columns]
+      return last.last().to_numpy().mean()
+  return np.nan
+
+
+def _ratio_to_none(speed):
+  """To `none` of the same variant."""
+  base = {v: s for (name, v), s in speed.items() if name == 'none'}
+  return [s / base.get(v, np.nan) for (_, v), s in speed.items()]
+
+
+class Column(NamedTuple):
+  """A column as people read it."""
+
+  name: str
+  """The column of `table` that orders it."""
+  heading: str
+  unit: str
+  short: str
+  """Heading for a terminal, in lines."""
+  show: Callable
+  """From a row of `table` to text."""
+
+
+def _percent(value):
+  return f'{100 * value:.1f}'
+
+
+def _with_ends(name, show):
+  def text(row):
+    low, high = row[f'{name}_low'], row[f'{name}_high']
+    if np.isnan(row[name]):
+      return '-'
+    if low == high:
+      return show(row[name])
+    return f'{show(row[name])} [{show(low)}, {show(high)}]'
+
+  return text
+
+
+def _steps_text(row):
+  if np.isnan(row.reached):
+    return '-'
+  steps = 'never' if np.isinf(row.steps) else f'{row.steps:,.0f}'
+  return steps + (f' ({100 * row.reached:.0f}%)' if row.reached < 1 else '')
+
+
+def _undone_text(row):
+  return '-' if np.isnan(row.undone) else f'{100 * row.undone:.0f}'
+
+
+def _plain(name, form):
+  return lambda r: '-' if np.isnan(r[name]) else format(r[name], form)
+
+
+def columns(found) -> list[Column]:
+  """The columns that have something to say."""
+  goal = f'{100 * found.attrs.get("target", np.nan):.0f}%'
+  shown = [
+    Column('accuracy', 'test accuracy', '% [95%]', 'test acc.\n% [95%]',
+           _with_ends('accuracy', _percent)),
+    Column('loss', 'test loss', 'nats', 'test\nloss', _plain('loss', '.3f')),
+    Column('steps', f'steps to {goal}', 'median; runs that reach it',
+           f'steps\nto {goal}', _steps_text),
+    Column('distance', 'distance from N(0, 1)', 'std. dev.', 'from\nN(0,1)',
+           _plain('distance', '.3f')),
+    Column('undone', 'undone', '%', 'undone\n%', _undone_text),
+    Column('diverged', 'diverged', 'of runs', 'failed\nruns',
+           lambda r: f'{r.diverged:.0f}/{r.seeds:.0f}'),
+    Column('parameters', 'parameters', '', 'param-\neters',
+           _plain('parameters', ',.0f')),
+    Column('steps_per_second', 'speed', 'steps/s', 'steps\nper s',
+           _plain('steps_per_second', ',.0f')),
+    Column('speed', 'speed', 'x none', 'speed\nx none',
+           _plain('speed', '.2f')),
+  ]  # fmt: skip
+  return [c for c in shown if found[c.name].notna().any()]
+
+
+def cells(found, shown=None) -> tuple[list[str], list[list[str]]]:
+  """Headings and rows of text, strategy (and variant) first."""
+  shown = columns(found) if shown is None else shown
+  variants = any(variant for _, variant in found.index)
+  start = ['strategy', 'variant'] if variants else ['strategy']
+  heads = [f'{c.heading} ({c.unit})' if c.unit else c.heading for c in shown]
+  rows = [
+    [*index[: len(start)], *(c.show(row) for c in shown)]
+    for index, row in found.iterrows()
+  ]
+  return start + heads, rows
+
+
+def markdown(found) -> str:
+  """The table in Markdown."""
+  heads, rows = cells(found)
+  rule = ['---'] + ['---:'] * (len(heads) - 1)
+  lines = [' | '.join(line) for line in [heads, rule, *rows]]
+  return '\n'.join(f'| {line} |' for line in lines) + '\n'
+
+
+def latex(found) -> str:
+  """The table in LaTeX, for `\\usepackage{booktabs}`."""
+  heads, rows = cells(found)
+  body = [' & '.join(map(_tex, row)) + r' \\' for row in [heads, *rows]]
+  body.insert(1, r'\midrule')
+  columns = 'l' + 'r' * (len(heads) - 1)
+  lines = [rf'\begin{{tabular}}{{{columns}}}', r'\toprule', *body]
+  return '\n'.join([*lines, r'\bottomrule', r'\end{tabular}']) + '\n'
+
+
+def _tex(text):
+  escaped = re.sub(r'([_%&#$])', r'\\\1', text)
+  return escaped
+
+
+# What a narrow terminal leaves to the report, first to last.
+_EXPENDABLE = (
+  'parameters',
+  'steps_per_second',
+  'loss',
+  'undone',
+  'distance',
+  'speed',
+)
+
+
+def terminal_table(found, width=None) -> Table:
+  """The table for `rich`, with as many columns as fit in `width` letters."""
+  shown = columns(found)
+  for name in (None, *_EXPENDABLE):
+    shown = [c for c in shown if c.name != name]
+    built = _rich(found, shown)
+    if width is None or Console(width=1000).measure(built).maximum <= width:
+      break
+  return built
+
+
+def _rich(found, shown):
+  heads, rows = cells(found, shown)
+  heads[-len(shown) :] = [c.short for c in shown]
+  built = Table(
+    header_style='bold', box=None, pad_edge=False, padding=(0, 2, 0, 0)
+  )
+  for i, head in enumerate(heads):
+    built.add_column(head, justify='right' if i else 'left', no_wrap=True)
+  for row in rows:
+    # A bracket is markup to rich.
+    built.add_row(*(cell.replace('[', r'\[') for cell in row))
+  return built
+
+
+def of_study(study):
+  """`table` of a `study.Study`."""
+  return table(
+    study.final,
+    study.summaries,
+    target=study.target,
+    chance=study.chance,
+    strategies=study.strategies,
+  )
+
+
+def print_table(workdir, console=None):
+  """Prints a study's table to the terminal."""
+  study = study_lib.read(workdir)
+  console = console or Console()
+  console.print(terminal_table(of_study(study), console.width))
+  seeds = study.final.drop_duplicates(['run', 'member']).groupby(
+    ['strategy', 'variant']
+  )
+  warning = statistics.trust(int(seeds.size().min()))
+  if warning:
+    console.print(warning)

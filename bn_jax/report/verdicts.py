@@ -1,0 +1,78 @@
+"""The verdict: what the comparison shows, in one or two sentences."""
+
+from bn_jax import statistics
+
+SIGNIFICANT = 0.05
+
+
+def scores(study):
+  """Final scores of a `study.Study`, a row per member."""
+  found = statistics.finals(study.final, study.metric, chance=study.chance)
+  return found.dropna(subset=['score'])
+
+
+def num_seeds(study):
+  """The fewest seeds that any strategy was reported with."""
+  members = study.final.drop_duplicates(['run', 'member'])
+  return int(members.groupby(['strategy', 'variant']).size().min())
+
+
+def verdict(study):
+  """Which strategy is best, by how much, and which cannot be told from it."""
+  found = scores(study)
+  if not len(found):
+    return 'Nothing has been measured yet.'
+  means = found.groupby('strategy').score.mean()
+  best = means.idxmax()
+  what = study.metric.replace('/', ' ').replace('train ', 'training ')
+  where = ' on average' if found.variant.nunique() > 1 else ''
+  score = _interval(found[found.strategy == best])
+  sentence = f'{best} reaches the highest {what}{where}, {score}'
+  return sentence + _others(found, best) + _caution(study, found)
+
+
+def _interval(group):
+  strata = tuple(g.score.to_numpy() for _, g in group.groupby('variant'))
+  point, low, high = statistics.interval(strata)
+  if low == high:
+    return f'{100 * point:.1f}%'
+  return f'{100 * point:.1f}% [{100 * low:.1f}, {100 * high:.1f}]'
+
+
+def _others(found, best):
+  table = statistics.paired_differences(found, best)
+  if not len(table):
+    return '.'
+  clear = table[table.p_holm <= SIGNIFICANT]
+  close = [name for name in table.index if name not in clear.index]
+  text = ''
+  if len(clear):
+    near = clear.difference.idxmax()
+    points = -100 * clear.difference[near]
+    text = (
+      f': {points:.1f} points above {near}'
+      + f' (paired over {clear.pairs[near]:.0f} runs,'
+      f' Holm-adjusted p = {_p(clear.p_holm[near])})'
+    )
+  text += '.'
+  if close:
+    text += f' {_and(close)} cannot be told from it.'
+  return text
+
+
+def _p(p):
+  return f'{p:.3f}' if p >= 0.001 else f'{p:.0e}'
+
+
+def _and(names):
+  return ' and '.join(filter(None, [', '.join(names[:-1]), names[-1]]))
+
+
+def _caution(study, found):
+  few = statistics.trust(num_seeds(study))
+  failed = found[found.diverged_at >= 0].groupby('strategy').size()
+  text = f' {few}' if few else ''
+  if len(failed):
+    said = [f'{n} of {name}' for name, n in failed.items()]
+    text += f' Runs that diverged, counted at chance: {_and(said)}.'
+  return text
