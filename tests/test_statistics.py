@@ -73,6 +73,16 @@ def test_the_probability_of_improvement_by_hand():
   assert statistics.probability_of_improvement([2], [3]) == (0, 0, 0)
 
 
+def test_the_probability_of_improvement_is_averaged_over_strata():
+  a, b = (np.array([1.0, 3]), np.array([0.0, 0])), (
+    np.array([2.0, 3]), np.array([5.0, 5])
+  )  # fmt: skip
+  point, low, high = statistics.probability_of_improvement(a, b)
+  assert point == (0.375 + 0) / 2
+  # The second stratum is certain, so the first alone spreads: 0 to 1, halved.
+  assert 0 <= low < point < high <= 0.5
+
+
 def test_holm_by_hand():
   p = [0.01, 0.04, 0.03, 0.005]
   np.testing.assert_allclose(statistics.holm(p), [0.03, 0.06, 0.06, 0.02])
@@ -169,3 +179,40 @@ def test_few_seeds_are_said_to_be_few():
   assert 'Only 4 seeds' in statistics.trust(4)
   assert 'Only 1 seed:' in statistics.trust(1)
   assert statistics.trust(5) == ''
+
+
+def test_each_learning_rate_has_its_best_other_hyperparameters():
+  scores = pd.DataFrame(
+    {
+      'learning_rate': [1.0, 1, 1, 0.1, 0.1],
+      'strategy.x.weight': [1.0, 1, 2, 1, 2],
+      'score': [0.2, 0.4, 0.25, 0.5, 0.6],
+    }
+  )
+  rates, found = statistics.by_learning_rate(scores)
+  assert rates.tolist() == [0.1, 1]
+  np.testing.assert_allclose(found.point, [0.6, 0.3])
+  _, found = statistics.by_learning_rate(scores, lower_is_better=True)
+  np.testing.assert_allclose(found.point, [0.5, 0.25])
+
+
+def test_the_widest_working_range_by_hand():
+  rates = 10.0 ** np.arange(-3, 4)
+  scores = [0.6, 0.2, 0.4, 0.8, 0.8, 0.0, 0.55]
+  found = statistics.working_range(rates, scores, 0.5)
+  # It starts 1/4 of the way from 1e-1 to 1e0, ends 3/8 of that from 1e1 to 1e2.
+  assert found.low == pytest.approx(10**-0.75)
+  assert found.high == pytest.approx(10**1.375)
+  assert found.decades == pytest.approx(2.125)
+  assert not found.open
+
+
+def test_a_working_range_may_be_open_or_empty():
+  rates = [0.1, 1, 10]
+  assert statistics.working_range(rates, [0.6, 0.7, 0.5], 0.5) == (
+    2, pytest.approx(0.1), pytest.approx(10), True,
+  )  # fmt: skip
+  found = statistics.working_range(rates, [0.1, 0.2, 0.1], 0.5)
+  assert found.decades == 0 and np.isnan(found.low)
+  found = statistics.working_range(rates, [0.1, 0.5, 0.1], 0.5)
+  assert found.decades == 0 and found.low == pytest.approx(1)

@@ -1,20 +1,13 @@
-"""What a comparison may claim: intervals, tests and curves over seeds.
-
-Resampling is scipy's. A member that diverged is a failed run and stays in
-every average, at chance level. The statistics follow Agarwal et al. 2021, "Deep
-Reinforcement Learning at the Edge of the Statistical Precipice"
-(arXiv 2108.13264), and Dodge et al. 2019, "Show Your Work" (arXiv 1909.03004).
-"""
+"""Estimates with bootstrap intervals, and tests between strategies."""
 
 import warnings
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy import special, stats
+from scipy import stats
 
 MIN_SEEDS = 5
-GROUP = ['strategy', 'variant']
 
 
 class Interval(NamedTuple):
@@ -96,26 +89,41 @@ def probability_of_improvement(a, b, *, num_resamples=9999, seed=0):
   """How probable it is that a run of A beats a run of B; a tie is half.
 
   Args:
-    a: (n,) scores, higher is better.
-    b: (m,) scores.
+    a: (n,) scores, higher is better; or a tuple of such, a stratum each, over
+      which the probability is averaged.
+    b: (m,) scores, or as many strata.
     num_resamples: draws.
     seed: of the draws.
 
   Returns:
     Interval. If one beats the other in every pair, it has no width.
   """
-  a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+  a, b = (x if isinstance(x, tuple) else (x,) for x in (a, b))
+  samples = tuple(np.asarray(x, np.float64) for x in (*a, *b))
 
-  def wins(a, b, axis=0):
-    a, b = np.moveaxis(a, axis, -1), np.moveaxis(b, axis, -1)
-    pairs = a[..., :, None] - b[..., None, :]
-    return np.mean(0.5 * (1 + np.sign(pairs)), axis=(-2, -1))
+  def wins(*samples, axis=0):
+    return np.mean(
+      [_wins(x, y, axis) for x, y in zip(
+        samples[: len(a)], samples[len(a) :], strict=True)],
+      axis=0,
+    )  # fmt: skip
 
-  point = float(wins(a, b))
-  if min(len(a), len(b)) < 2:
+  point = float(wins(*samples))
+  if min(map(len, samples)) < 2:
     return Interval(point, point, point)
-  low, high = _bootstrap((a, b), wins, num_resamples, seed, 'percentile')
+  low, high = _bootstrap(samples, wins, num_resamples, seed, 'percentile')
   return Interval(point, float(low), float(high))
+
+
+def _wins(a, b, axis):
+  a, b = np.moveaxis(a, axis, -1), np.moveaxis(b, axis, -1)
+  pairs = a[..., :, None] - b[..., None, :]
+  return np.mean(0.5 * (1 + np.sign(pairs)), axis=(-2, -1))
+
+
+def percentile_ends(sample, statistic, num_resamples):
+  """Low and high for a statistic that BCa's leaving one out does not suit."""
+  return _bootstrap((sample,), statistic, num_resamples, 0, 'percentile')
 
 
 def holm(p):
@@ -168,113 +176,6 @@ def _paired(differences):
       rng=np.random.default_rng(0),
     ).pvalue
   return (*map(float, interval(differences)), float(p), len(differences))
-
-
-def performance_profile(scores, targets, *, num_resamples=999):
-  """The share of runs that reach each target (Dolan & More 2002).
-
-  Args:
-    scores: (n,) scores, higher is better.
-    targets: (t,) values.
-    num_resamples: draws of the pointwise interval.
-
-  Returns:
-    Interval of arrays (t,).
-  """
-  reached = np.asarray(scores)[:, None] >= np.asarray(targets)[None, :]
-  return interval(reached, num_resamples=num_resamples)
-
-
-def best_after_trials(scores, num_resamples=999):
-  """The best score that a user with a budget of k trials expects to find.
-
-  The mean of the maximum over all sets of k of the n trials, exactly:
-  sum_i x_(i) C(i - 1, k - 1) / C(n, k) over the sorted trials.
-
-  Args:
-    scores: (n,) validation scores of the trials, higher is better.
-    num_resamples: draws of the pointwise interval, over trials.
-
-  Returns:
-    Interval of arrays (n,): k = 1 ... n.
-  """
-  scores = np.asarray(scores, np.float64)
-  trials = range(1, len(scores) + 1)
-  point = np.array([_best_of(k)(scores) for k in trials])
-  if len(scores) < 2:
-    return Interval(point, point, point)
-  low, high = np.transpose(
-    # BCa would leave a trial out, and then there is no best of n.
-    [
-      _bootstrap((scores,), _best_of(k), num_resamples, 0, 'percentile')
-      for k in trials
-    ]
-  )
-  return Interval(point, low, high)
-
-
-def _best_of(k):
-  def best(values, axis=0):
-    ordered = np.sort(np.moveaxis(values, axis, -1), axis=-1)
-    n = ordered.shape[-1]
-    weights = special.comb(np.arange(n), k - 1) / special.comb(n, k)
-    return ordered @ weights
-
-  return best
-
-
-def failure(metric, chance):
-  """What a run that diverged scores: chance accuracy, or the loss of a guess.
-
-  Args:
-    metric: a name; `.../accuracy` and `.../loss` (nats) have such a level.
-    chance: 1 / number of classes.
-  """
-  if metric.endswith('accuracy'):
-    return chance
-  return -np.log(chance) if metric.endswith('loss') else np.nan
-
-
-def finals(df, metric, *, chance=0.1):
-  """The last value of a metric per member; a failure if it diverged.
-
-  Returns:
-    A DataFrame with a row per (run, member): `run`, `strategy`, `variant`,
-    `member`, `seed`, `learning_rate`, the dotted hyperparameters, `diverged_at`
-    and `score`.
-  """
-  keys = ['run', 'member']
-  about = [*GROUP, 'seed', 'learning_rate', 'diverged_at']
-  about += [c for c in df.columns if '.' in c and '/' not in c]
-  rows = (
-    df.sort_values([*keys, 'step'])
-    .groupby(keys, sort=False)
-    .agg({name: 'first' for name in about} | {metric: 'last'})
-  )
-  rows = rows.rename(columns={metric: 'score'}).reset_index()
-  rows.loc[rows.diverged_at >= 0, 'score'] = failure(metric, chance)
-  return rows
-
-
-def with_failures(df, metric, *, chance=0.1):
-  """`metric` of every row, at `failure` from where its member diverged."""
-  dead = (df.diverged_at >= 0) & (df.step >= df.diverged_at)
-  return df[metric].mask(dead, failure(metric, chance))
-
-
-def steps_to(df, metric, target):
-  """Steps until a metric first reaches a target, per member.
-
-  Returns:
-    A DataFrame with a row per (run, member): `run`, `strategy`, `variant`,
-    `member`, `seed` and `steps`, inf if the target was never reached (right-
-    censored) or the member diverged.
-  """
-  keys = ['run', *GROUP, 'member', 'seed']
-  reached = (df[metric] >= target) & (df.diverged_at < 0)
-  steps = df.step.astype(float).where(reached, np.inf)
-  steps = steps.groupby([df[k] for k in keys], sort=False).min()
-  return steps.rename('steps').reset_index()
 
 
 def trust(num_seeds):
