@@ -210,6 +210,19 @@ class Population:
     levels = jnp.stack(found, axis=-1)
     return {f'site/p{p}': levels[i] for i, p in enumerate(LEVELS)}
 
+  def probe(self, function):
+    """Maps a question over the members, as one program.
+
+    Args:
+      function: (step.Program, State, data) -> a tree of arrays, or a State.
+
+    Returns:
+      (states, data) -> what `function` returns with the members in front,
+      idle ones included; every member sees the same `data`.
+    """
+    specs = (PartitionSpec('member'), PartitionSpec())
+    return self._over_members(functools.partial(function, self._program), specs)
+
   def evaluate(self, state, split) -> dict[str, np.ndarray]:
     """Scores every member on a part of the data, with running statistics.
 

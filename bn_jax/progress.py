@@ -18,21 +18,23 @@ SECONDS_BETWEEN_LINES = 10.0
 
 
 @contextlib.contextmanager
-def bar(total: int) -> Iterator[Callable[[str, int], None]]:
-  """Shows the progress of `total` run-steps, with rate and time left.
+def bar(
+  total: int, unit: str = 'run-steps'
+) -> Iterator[Callable[[str, int], None]]:
+  """Shows the progress of `total` units, with rate and time left.
 
   Yields:
-    advance(label, steps): what is running, and how many steps it just took.
+    advance(label, steps): what is running, and how many units it just took.
   """
   if sys.stderr.isatty():
-    with _rich(total) as advance:
+    with _rich(total, unit) as advance:
       yield advance
   else:
-    yield _lines(total)
+    yield _lines(total, unit)
 
 
 @contextlib.contextmanager
-def _rich(total):
+def _rich(total, unit):
   columns = (
     TextColumn('{task.description}'),
     BarColumn(),
@@ -47,12 +49,12 @@ def _rich(total):
       shown.update(task, description=label, advance=steps)
       speed = shown.tasks[task].speed
       if speed:
-        shown.update(task, rate=f'{speed:,.0f} run-steps/s')
+        shown.update(task, rate=f'{speed:,.0f} {unit}/s')
 
     yield advance
 
 
-def _lines(total):
+def _lines(total, unit):
   began, last, done = time.monotonic(), [0.0, ''], [0]
 
   def advance(label, steps):
@@ -64,7 +66,7 @@ def _lines(total):
     rate = done[0] / max(now - began, 1e-9)
     left = f'{(total - done[0]) / rate:,.0f} s left' if rate else ''
     print(
-      f'{done[0] / total:5.1%}  {label}  {rate:,.0f} run-steps/s  {left}',
+      f'{done[0] / total:5.1%}  {label}  {rate:,.0f} {unit}/s  {left}',
       file=sys.stderr,
       flush=True,
     )
