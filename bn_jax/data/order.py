@@ -15,9 +15,7 @@ from bn_jax.data.dataset import Split, generator
 # cost 80 MB for a set of the size of ImageNet.
 @functools.lru_cache(maxsize=16)
 def _epoch(seed, epoch, num_examples):
-  order = generator(seed, epoch).permutation(num_examples).astype(np.int32)
-  order.flags.writeable = False  # every caller gets the same array
-  return order
+  return generator(seed, epoch).permutation(num_examples).astype(np.int32)
 
 
 def batch_indices(

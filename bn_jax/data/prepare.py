@@ -24,6 +24,17 @@ def has_tensorflow() -> bool:
   return importlib.util.find_spec('tensorflow') is not None
 
 
+def in_python(name: str) -> str:
+  """Returns the line that prepares a set as array_record.
+
+  (TFDS's own command line does not start without apache_beam.)
+  """
+  return (
+    f'tensorflow_datasets.builder({name!r})'
+    ".download_and_prepare(file_format='array_record')"
+  )
+
+
 def prepare(builder, name: str, folder: str) -> None:
   """Downloads and prepares a set as array_record.
 
@@ -36,19 +47,17 @@ def prepare(builder, name: str, folder: str) -> None:
     UserError: TensorFlow or the network is missing, or TFDS failed.
   """
   missing = f'data.name: {name!r} is not prepared in {folder}'
-  command = f'tfds build {name} --file_format=array_record'
   if not has_tensorflow():
     raise UserError(
-      f'{missing}; to download and prepare it, install TensorFlow (pip install '
-      f"'bn_jax[tensorflow]') and run this again, or run `{command}` where "
-      'there is one and set data.data_dir'
+      f'{missing}; install TensorFlow (pip install tensorflow-cpu) and run '
+      'this again, or copy the folder of a machine where it is prepared'
     )
   hosts = _hosts(builder)
   if hosts and not reachable(hosts):
     raise UserError(
       f'{missing}, and no answer from {" or ".join(sorted(hosts))} in '
-      f'{_SECONDS:.0f} s; run `{command}` where there is a network, copy the '
-      'folder and set data.data_dir'
+      f'{_SECONDS:.0f} s; where there is a network, run in Python '
+      f'`{in_python(name)}`, and copy the folder'
     )
   hide_devices()
   try:

@@ -220,15 +220,16 @@ def _examples(builder, name, split, keys, in_memory):
   if 'array_record' in formats:
     return builder.as_data_source(split)
   found = f'data.name: {name!r} is prepared as {"".join(sorted(formats))}'
+  again = (
+    f'prepare it again in another data_dir, in Python by '
+    f'`{prepare.in_python(name)}`'
+  )
   if not in_memory:
     raise UserError(
-      f'{found}; data.in_memory=False needs array_record: prepare it again by '
-      f'`tfds build {name} --file_format=array_record` in another data_dir'
+      f'{found}, and data.in_memory=False needs array_record: {again}'
     )
   if not prepare.has_tensorflow():
     raise UserError(
-      f"{found}, which needs TensorFlow: pip install 'bn_jax[tensorflow]', or "
-      f'prepare it again by `tfds build {name} --file_format=array_record` in '
-      'another data_dir'
+      f'{found}, which needs TensorFlow: pip install tensorflow-cpu, or {again}'
     )
   return prepare.tfrecord(builder, split, keys)
