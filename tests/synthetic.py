@@ -186,6 +186,7 @@ def write_study(
   rates=10.0 ** np.arange(-3, 1.1, 0.5),
 ):
   """A study; `diverged` says per strategy which final members did."""
+  depths = [6 + 2 * k for k in range(len(variants))]
   command = 'python -m experiments.compare --config=configs/mnist1d_mlp.py'
   write_json(
     folder / 'config.json',
@@ -197,7 +198,7 @@ def write_study(
         'tuning_seeds': 2,
         'seeds': len(seeds),
         'search': {'optimizer': {'learning_rate': [1e-3, 10]}},
-        'grid': {},
+        'grid': {'model': {'depth': depths}} if len(variants) > 1 else {},
         'target': 0.5,
         'reference': 'none',
       },
@@ -226,7 +227,7 @@ def write_study(
         'chance': 0.1,
         'trials': [],
       }
-      config = {'model': {'depth': 6 + 2 * k, 'width': 100}}
+      config = {'model': {'depth': depths[k], 'width': 100}}
       write_run(
         folder / 'runs' / f'tune-{name}',
         strategy,

@@ -57,6 +57,7 @@ DRAW = {
   'profile': lambda f, t: plots.profile(f),
   'sensitivity': lambda f, t: plots.sensitivity(t),
   'best': lambda f, t: plots.best_after_trials(t),
+  'over field': lambda f, t: plots.over_field(t, 'validation/accuracy'),
   'heat map': lambda f, t: plots.heat_map(t),
   'depth': lambda f, t: plots.along_depth(f),
   'variance': lambda f, t: plots.along_depth(f, 'var'),

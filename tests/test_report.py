@@ -82,7 +82,9 @@ def test_steps_are_the_median_and_never_where_most_do_not_reach():
 def test_the_verdict_names_the_best_the_gap_and_the_failures(written):
   said = report.verdict(report.read(written))
   assert said.startswith('batch_norm reaches the highest test accuracy, 7')
-  assert re.search(r': 6\.\d points above renormalize \(paired over 10', said)
+  assert re.search(
+    r': 6\.\d points above renormalize \(paired over 10 seeds', said
+  )
   assert 'diverged, counted at chance: 2 of none.' in said
   assert 'cannot be told' not in said and 'Only' not in said
 

@@ -122,6 +122,17 @@ def test_a_pair_of_which_one_is_missing_does_not_count():
   assert tuple(table.loc['a']) == (2, 2, 2, 1, 1, 1)
 
 
+def test_the_variants_of_a_seed_are_no_further_evidence():
+  one = pd.DataFrame(
+    {'strategy': ['none', 'a'] * 3, 'seed': [0, 0, 1, 1, 2, 2],
+     'score': [0, 1, 0, 2, 0, 3], 'variant': 'x'}
+  )  # fmt: skip
+  both = pd.concat([one, one.assign(variant='y', score=one.score * 2)])
+  table = statistics.paired_differences(both, 'none')
+  assert table.pairs['a'] == 3 and table.difference['a'] == 3
+  assert table.p['a'] == 2 / 8
+
+
 def test_a_performance_profile_by_hand():
   found = statistics.performance_profile([1, 2, 3, 4], [0, 2, 3.5, 5])
   assert found.point.tolist() == [1, 0.75, 0.25, 0]

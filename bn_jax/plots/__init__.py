@@ -10,6 +10,7 @@ from bn_jax.plots.scores import (
   best_after_trials,
   dots,
   heat_map,
+  over_field,
   profile,
   sensitivity,
 )
@@ -24,6 +25,7 @@ __all__ = [
   'dots',
   'heat_map',
   'label',
+  'over_field',
   'percentiles',
   'profile',
   'sensitivity',

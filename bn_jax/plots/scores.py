@@ -6,9 +6,9 @@ import numpy as np
 from bn_jax import statistics
 from bn_jax.errors import UserError
 from bn_jax.plots import style
-from bn_jax.plots.steps import draw_band
 
 
+@style.styled
 def dots(df, metric='test/accuracy', *, chance=0.1):
   """Final scores: per strategy each seed, the mean and its 95% interval.
 
@@ -67,6 +67,7 @@ def _scores(df, metric, chance):
   return scores.dropna(subset=['score'])
 
 
+@style.styled
 def profile(df, metric='test/accuracy', *, chance=0.1, points=200):
   """Performance profile: the share of runs that reach each target.
 
@@ -88,7 +89,7 @@ def profile(df, metric='test/accuracy', *, chance=0.1, points=200):
   for name in style.ordered(table):
     mine = scores[scores.strategy == name].score.to_numpy()
     found = statistics.performance_profile(mine, targets)
-    draw_band(ax, targets, found, table[name])
+    style.draw_band(ax, name, targets, found, table[name])
   ax.set_xlabel('target: ' + style.label(metric))
   ax.set_ylabel('runs that reach it (%)')
   style.percent(ax.xaxis, metric)
@@ -99,6 +100,7 @@ def profile(df, metric='test/accuracy', *, chance=0.1, points=200):
   return fig
 
 
+@style.styled
 def sensitivity(df, metric='validation/accuracy', *, chance=0.1):
   """The final score over the learning rate: mean and 95% interval.
 
@@ -117,10 +119,10 @@ def sensitivity(df, metric='validation/accuracy', *, chance=0.1):
   fig, ax = style.figure()
   table = style.styles(scores.strategy.unique())
   for name in style.ordered(table):
-    rates, found = rate_data(
+    rates, found = statistics.by_learning_rate(
       scores[scores.strategy == name], metric.endswith('loss')
     )
-    draw_band(ax, rates, found, table[name], marks=len(rates))
+    style.draw_band(ax, name, rates, found, table[name], len(rates))
   ax.set_xscale('log')
   ax.set_xlabel('learning rate')
   ax.set_ylabel('final ' + style.label(metric))
@@ -129,20 +131,57 @@ def sensitivity(df, metric='validation/accuracy', *, chance=0.1):
   return fig
 
 
-def rate_data(scores, lower=False):
-  """Rates (r,) and Interval of (r,) for one strategy's `finals`."""
-  others = [c for c in scores.columns if c.startswith('strategy.')]
-  pick = min if lower else max
-  rates, ends = [], []
-  for rate, rows in scores.groupby('learning_rate'):
-    keys = others or ['learning_rate']
-    groups = [g for _, g in rows.groupby(keys, dropna=False)]
-    best = pick(groups, key=lambda g: g.score.mean())
-    rates.append(rate)
-    ends.append(statistics.interval(best.score.to_numpy()))
-  return np.array(rates), statistics.Interval(*np.transpose(ends))
+@style.styled
+def over_field(df, metric='test/accuracy', *, x='model.depth', chance=0.1):
+  """The final score over a field of the config: mean and 95% interval.
+
+  Args:
+    df: of `results.load`, runs in which the field varies.
+    metric: a column.
+    x: the field's column, as 'model.depth' or 'batch_size'.
+    chance: accuracy of a guess.
+
+  Returns:
+    A matplotlib Figure.
+
+  Raises:
+    UserError: the field does not vary.
+  """
+  scores = _with_field(df, metric, x, chance)
+  fig, ax = style.figure()
+  table = style.styles(scores.strategy.unique())
+  for name in style.ordered(table):
+    groups = scores[scores.strategy == name].groupby('field').score
+    ends = [statistics.interval(g.to_numpy()) for _, g in groups]
+    at = np.array(list(groups.groups))
+    found = statistics.Interval(*np.transpose(ends))
+    style.draw_band(ax, name, at, found, table[name], len(at))
+  values = np.unique(scores.field)
+  if values.min() > 0 and values.max() / values.min() >= 8:
+    ax.set_xscale('log', base=2)
+    ax.set_xticks(values, [f'{v:g}' for v in values], minor=False)
+  ax.set_xlabel(_field_label(x))
+  ax.set_ylabel('final ' + style.label(metric))
+  style.percent(ax.yaxis, metric)
+  style.legend(fig, list(table))
+  return fig
 
 
+def _with_field(df, metric, name, chance):
+  """`finals` with a column `field`."""
+  if name not in df:
+    raise UserError(f'{name}: it does not vary in these runs')
+  keys = ['run', 'member']
+  values = df.drop_duplicates(keys).set_index(keys)[name]
+  scores = _scores(df, metric, chance).set_index(keys)
+  return scores.assign(field=values).reset_index()
+
+
+def _field_label(name):
+  return name.rpartition('.')[2].replace('_', ' ')
+
+
+@style.styled
 def best_after_trials(df, metric='validation/accuracy', *, chance=0.1):
   """What a user with a budget of k tuning trials would have got.
 
@@ -164,7 +203,7 @@ def best_after_trials(df, metric='validation/accuracy', *, chance=0.1):
     keys = ['variant', 'learning_rate', *hparams]
     trials = mine.groupby(keys, dropna=False).score.mean().to_numpy()
     found = statistics.best_after_trials(trials)
-    draw_band(ax, np.arange(1, len(trials) + 1), found, table[name])
+    style.draw_band(ax, name, np.arange(1, len(trials) + 1), found, table[name])
   ax.set_xlabel('tuning trials')
   ax.set_ylabel('best ' + style.label(metric))
   ax.xaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True))
@@ -173,6 +212,7 @@ def best_after_trials(df, metric='validation/accuracy', *, chance=0.1):
   return fig
 
 
+@style.styled
 def heat_map(df, metric='validation/accuracy', *, y='model.depth', chance=0.1):
   """The mean final score over the learning rate and another field.
 
@@ -188,21 +228,17 @@ def heat_map(df, metric='validation/accuracy', *, y='model.depth', chance=0.1):
   Raises:
     UserError: there is no such column.
   """
-  if y not in df:
-    raise UserError(f'y: {y} does not vary in these runs')
-  values = df.drop_duplicates(['run', 'member']).set_index(['run', 'member'])[y]
-  scores = _scores(df, metric, chance).set_index(['run', 'member'])
-  scores = scores.assign(y=values).reset_index()
+  scores = _with_field(df, metric, y, chance)
   names = style.ordered(scores.strategy)
   fig, axes = style.panels(names, 2.0)
-  limits = scores.groupby(['strategy', 'y', 'learning_rate']).score.mean()
+  limits = scores.groupby(['strategy', 'field', 'learning_rate']).score.mean()
   for ax, name in zip(axes, names, strict=True):
     grid = limits[name].unstack()
     image = _draw_grid(ax, grid, limits.min(), limits.max())
   for ax in axes[-2:]:
     ax.set_xlabel('learning rate')
   for ax in axes[::2]:
-    ax.set_ylabel(y.rpartition('.')[2].replace('_', ' '))
+    ax.set_ylabel(_field_label(y))
   bar = fig.colorbar(image, ax=axes, shrink=0.8)
   bar.set_label('final ' + style.label(metric))
   style.percent(bar.ax.yaxis, metric)

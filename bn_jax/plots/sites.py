@@ -8,7 +8,6 @@ import numpy as np
 from bn_jax import statistics
 from bn_jax.errors import UserError
 from bn_jax.plots import style
-from bn_jax.plots.steps import draw_band
 
 
 def site_names(df, statistic='distance', split=''):
@@ -26,6 +25,7 @@ def _natural(name):
   return [int(p) if p.isdigit() else p for p in re.split(r'(\d+)', name)]
 
 
+@style.styled
 def along_depth(df, statistic='distance'):
   """A statistic of each site at the end of training, along depth.
 
@@ -51,7 +51,7 @@ def along_depth(df, statistic='distance'):
     found = [statistics.interval(ends[i]) for i in shown]
     if shown:
       band = statistics.Interval(*np.transpose(found))
-      draw_band(ax, np.array(shown), band, table[name], marks=len(shown))
+      style.draw_band(ax, name, np.array(shown), band, table[name], len(shown))
   ax.set_xlabel('site, from the input up')
   ax.set_ylabel(style.site_label(statistic))
   ax.xaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True))
@@ -73,6 +73,7 @@ def _last(df, column):
   return alive.groupby(['run', 'member'])[column].last().to_numpy()
 
 
+@style.styled
 def sites_over_steps(df, statistic='distance'):
   """A statistic of each site during training: a panel per strategy.
 

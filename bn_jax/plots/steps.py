@@ -11,6 +11,7 @@ from bn_jax.plots import style
 MAX_POINTS = 200
 
 
+@style.styled
 def curves(df, metric, *, chance=0.1, resamples=999, log=False):
   """A metric over steps: per strategy the mean over members and 95% interval.
 
@@ -35,7 +36,7 @@ def curves(df, metric, *, chance=0.1, resamples=999, log=False):
   table = style.styles(data)
   for name in style.ordered(data):
     steps, found = data[name]
-    draw_band(ax, steps, found, table[name])
+    style.draw_band(ax, name, steps, found, table[name])
   ax.set_xlabel('step')
   ax.set_ylabel(style.label(metric))
   if log:
@@ -76,22 +77,7 @@ def _binned(group):
   return group.assign(step=group.step.map(to))
 
 
-def draw_band(ax, x, found, look, marks=8):
-  """A line with its band, and markers here and there."""
-  every = max(1, len(x) // marks)
-  ax.plot(
-    x,
-    found.point,
-    color=look.color,
-    linestyle=look.line,
-    marker=look.marker,
-    markevery=(every // 2, every),
-  )
-  ax.fill_between(
-    x, found.low, found.high, color=look.color, alpha=0.18, linewidth=0
-  )
-
-
+@style.styled
 def percentiles(df, unit=None):
   """Percentiles of one unit's values over steps: a panel per strategy.
 

@@ -1,10 +1,13 @@
 """The look that all figures share: colours, axes, names of quantities."""
 
+import functools
 import itertools
+import weakref
 import zlib
 from typing import NamedTuple
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter
@@ -84,12 +87,24 @@ def ordered(names):
   return first + sorted(set(names) - set(first))
 
 
+def styled(draw):
+  """Makes a function draw in this look, whatever the user's own settings."""
+
+  @functools.wraps(draw)
+  def drawn(*args, **kwargs):
+    with mpl.rc_context():
+      mpl.rcdefaults()
+      mpl.rcParams.update(_RC)
+      return draw(*args, **kwargs)
+
+  return drawn
+
+
 def figure(height=3.0, width=WIDTH, **subplots):
   """An empty figure and its axes, without pyplot's global state."""
-  with mpl.rc_context(_RC):
-    fig = Figure(figsize=(width, height), layout='constrained')
-    fig.get_layout_engine().set(w_pad=0.07, h_pad=0.06)
-    return fig, fig.subplots(**subplots)
+  fig = Figure(figsize=(width, height), layout='constrained')
+  fig.get_layout_engine().set(w_pad=0.07, h_pad=0.06)
+  return fig, fig.subplots(**subplots)
 
 
 def panels(names, height, **subplots):
@@ -128,10 +143,44 @@ def legend(fig, names, marker=True, line=True):
   ]
   # The axes keep their size, however many strategies there are.
   fig.set_figheight(fig.get_figheight() + 0.17 * ((len(handles) - 1) // 2))
-  with mpl.rc_context(_RC):
-    fig.legend(
-      handles=handles, loc='outside upper left', ncols=2, handlelength=3
-    )
+  fig.legend(handles=handles, loc='outside upper left', ncols=2, handlelength=3)
+
+
+class Series(NamedTuple):
+  """A line with its band, for whoever shows its values."""
+
+  ax: object
+  name: str
+  color: str
+  x: np.ndarray
+  found: object
+  """`statistics.Interval` of arrays like x."""
+
+
+_SERIES = weakref.WeakKeyDictionary()
+
+
+def series(fig) -> list[Series]:
+  """The lines with bands in a figure."""
+  return _SERIES.get(fig, [])
+
+
+def draw_band(ax, name, x, found, look, marks=8):
+  """A line with its band, and markers here and there."""
+  every = max(1, len(x) // marks)
+  ax.plot(
+    x,
+    found.point,
+    color=look.color,
+    linestyle=look.line,
+    marker=look.marker,
+    markevery=(every // 2, every),
+  )
+  ax.fill_between(
+    x, found.low, found.high, color=look.color, alpha=0.18, linewidth=0
+  )
+  shown = _SERIES.setdefault(ax.figure, [])
+  shown.append(Series(ax, name, look.color, np.asarray(x), found))
 
 
 _UNITS = {'loss': ' (nats)', 'accuracy': ' (%)'}

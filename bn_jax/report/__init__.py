@@ -4,12 +4,14 @@ page = report.write(workdir)
 report.print_table(workdir)
 """
 
+from bn_jax.report.differences import comparisons
 from bn_jax.report.page import write
 from bn_jax.report.study import read
 from bn_jax.report.tables import print_table, table, terminal_table
 from bn_jax.report.verdicts import verdict
 
 __all__ = [
+  'comparisons',
   'print_table',
   'read',
   'table',

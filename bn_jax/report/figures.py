@@ -1,15 +1,15 @@
-"""The figures of a report: which, in which order, and as SVG for a page."""
+"""The figures of a report: which, and in which order."""
 
-import io
-import re
 from collections.abc import Callable
 from typing import NamedTuple
-
-import matplotlib as mpl
 
 from bn_jax import plots
 from bn_jax.errors import UserError
 from bn_jax.plots import style
+
+# Studies with more variants show curves of the first, middle and last.
+MAX_VARIANTS = 4
+_BAND = 'Mean over seeds with 95% bootstrap interval'
 
 
 class Panel(NamedTuple):
@@ -23,78 +23,7 @@ class Panel(NamedTuple):
 
 def panels(study) -> list[Panel]:
   """What a `study.Study` can show; the first belongs to the verdict."""
-  final, tune, chance = study.final, study.tune, study.chance
-  band = 'Mean over seeds with 95% bootstrap interval'
-  found = [
-    Panel(
-      'scores', style.label(study.metric).capitalize(),
-      'Dots: seeds; crosses: runs that diverged; symbol and bar: mean with'
-      ' 95% bootstrap interval.',
-      lambda: plots.dots(final, study.metric, chance=chance),
-    ),
-  ]  # fmt: skip
-  for metric in ('validation/accuracy', 'train/loss', 'train/undone'):
-    found.append(
-      Panel(
-        metric.replace('/', '_'), style.label(metric).capitalize(),
-        f'{band}; runs that diverged stay in it at chance level.',
-        lambda metric=metric: plots.curves(final, metric, chance=chance),
-      )
-    )  # fmt: skip
-  found += [
-    Panel(
-      'sensitivity', 'Learning-rate sensitivity',
-      'Tuning runs: final validation accuracy over the learning rate.',
-      lambda: plots.sensitivity(tune, chance=chance),
-    ),
-    Panel(
-      'profile', 'Performance profile',
-      'Share of runs that reach at least the accuracy on the axis.',
-      lambda: plots.profile(final, study.metric, chance=chance),
-    ),
-    Panel(
-      'best_after_trials', 'Best after k tuning trials',
-      'Expected best validation accuracy of a user with a budget of k trials.',
-      lambda: plots.best_after_trials(tune, chance=chance),
-    ),
-    Panel(
-      'sites_along_depth', 'Distance from normalized along depth',
-      'At the end of training, on held-out data where measured: root mean'
-      ' over units of m² + (s - 1)²; 0 is mean 0 and variance 1.',
-      lambda: plots.along_depth(final),
-    ),
-    Panel(
-      'sites_over_steps', 'Distance from normalized during training',
-      'On training batches; a line per site.',
-      lambda: plots.sites_over_steps(final),
-    ),
-    Panel(
-      'percentiles', 'Inside a unit',
-      "15th, 50th and 85th percentile of one unit's input.",
-      lambda: plots.percentiles(final),
-    ),
-  ]  # fmt: skip
-  return found + _grids(study)
-
-
-def _grids(study):
-  names = study.settings.get('grid') or {}
-  return [
-    Panel(
-      f'grid_{y}'.replace('.', '_'), f'Learning rate and {y}',
-      'Tuning runs: mean final validation accuracy.',
-      lambda y=y: plots.heat_map(study.tune, y=y, chance=study.chance),
-    )
-    for y in study.df.columns if y in set(_dotted(names))
-  ]  # fmt: skip
-
-
-def _dotted(tree, prefix=''):
-  for name, value in tree.items():
-    if isinstance(value, dict):
-      yield from _dotted(value, f'{prefix}{name}.')
-    else:
-      yield prefix + name
+  return [*_scores(study), *_curves(study), *_tuning(study), *_sites(study)]
 
 
 def draw(panel):
@@ -105,34 +34,111 @@ def draw(panel):
     return None
 
 
-def save(fig, folder, name):
-  """Writes a figure as SVG and PDF; returns the SVG, whose text is text."""
-  folder.mkdir(parents=True, exist_ok=True)
-  fig.draw_without_rendering()
-  fig.set_layout_engine('none')  # It is laid out; that is half of the time.
-  buffer = io.StringIO()
-  rc = {'svg.hashsalt': name, 'svg.fonttype': 'none', 'pdf.fonttype': 42}
-  with mpl.rc_context(rc):
-    fig.savefig(buffer, format='svg', transparent=True, metadata={'Date': None})
-    fig.savefig(folder / f'{name}.pdf', metadata={'CreationDate': None})
-  (folder / f'{name}.svg').write_text(buffer.getvalue(), encoding='utf-8')
-  return buffer.getvalue()
+def _shown_variants(study):
+  names = study.variants
+  if len(names) <= MAX_VARIANTS:
+    return names
+  return [names[0], names[len(names) // 2], names[-1]]
 
 
-def inline(svg, name):
-  """An SVG as an element of a page, whose colours are the page's variables."""
-  svg = svg[svg.index('<svg') :]
-  svg = re.sub(r'<metadata>.*?</metadata>', '', svg, flags=re.DOTALL)
-  # Several figures share a page: ids must differ, and size is the page's.
-  svg = re.sub(r'(\bid="|url\(#|href="#)', rf'\1{name}-', svg)
-  svg = re.sub(r' (width|height)="[\d.]+pt"', '', svg, count=2)
-  svg = svg.replace('<svg', f'<svg role="img" aria-label="{name}"', 1)
-  for color in palette():
-    svg = svg.replace(color, f'var(--c{color[1:]}, {color})')
-  return svg
+def _at(variant, name, title):
+  """Name and title of a panel of one variant."""
+  if not variant:
+    return name, title
+  slug = ''.join(c if c.isalnum() else '_' for c in variant)
+  return f'{name}_{slug}', f'{title}, {variant}'
 
 
-def palette():
-  """Every colour that the page may change in the dark."""
-  looks = [*style.FIXED.values(), *style.OTHERS]
-  return list(dict.fromkeys([style.INK, style.GRID, *(s.color for s in looks)]))
+def _scores(study):
+  final, metric, chance = study.final, study.metric, study.chance
+  title = style.label(metric).capitalize()
+  if study.reports_rates:
+    yield Panel(
+      'final_over_learning_rate', title, f'{_BAND}.',
+      lambda: plots.sensitivity(final, metric, chance=chance),
+    )  # fmt: skip
+  for x in study.grid:
+    yield Panel(
+      f'over_{x}'.replace('.', '_'), f'{title} over {x}',
+      f'{_BAND}, each point tuned by itself; runs that diverged stay in it'
+      ' at chance level.',
+      lambda x=x: plots.over_field(final, metric, x=x, chance=chance),
+    )  # fmt: skip
+  yield Panel(
+    'scores', title,
+    'Dots: seeds; crosses: runs that diverged; symbol and bar: mean with 95%'
+    ' bootstrap interval.',
+    lambda: plots.dots(final, metric, chance=chance),
+  )  # fmt: skip
+
+
+def _curves(study):
+  metrics = ['validation/accuracy', 'train/loss', 'train/undone']
+  for metric in metrics:
+    for variant in _shown_variants(study):
+      final = study.final[study.final.variant == variant]
+      name, title = _at(
+        variant, metric.replace('/', '_'), style.label(metric).capitalize()
+      )
+      yield Panel(
+        name, title,
+        f'{_BAND}; runs that diverged stay in it at chance level.',
+        lambda df=final, m=metric: plots.curves(df, m, chance=study.chance),
+      )  # fmt: skip
+
+
+def _tuning(study):
+  final, tune, chance = study.final, study.tune, study.chance
+  yield Panel(
+    'sensitivity', 'Learning-rate sensitivity',
+    'Tuning runs: final validation accuracy over the learning rate, with the'
+    ' best of the other hyperparameters at each.',
+    lambda: plots.sensitivity(tune, chance=chance),
+  )  # fmt: skip
+  for y in study.grid:
+    yield Panel(
+      f'grid_{y}'.replace('.', '_'), f'Learning rate and {y}',
+      'Tuning runs: mean final validation accuracy.',
+      lambda y=y: plots.heat_map(tune, y=y, chance=chance),
+    )  # fmt: skip
+  yield Panel(
+    'profile', 'Performance profile',
+    'Share of runs that reach at least the accuracy on the axis.',
+    lambda: plots.profile(final, study.metric, chance=chance),
+  )  # fmt: skip
+  yield Panel(
+    'best_after_trials', 'Best after k tuning trials',
+    'Expected best validation accuracy of a user with a budget of k trials.',
+    lambda: plots.best_after_trials(tune, chance=chance),
+  )  # fmt: skip
+
+
+_SITES = {
+  'sites_along_depth': (
+    'Distance from normalized along depth',
+    'At the end of training, on held-out data where measured: root mean over'
+    ' units of m² + (s - 1)²; 0 is mean 0 and variance 1.',
+    plots.along_depth,
+  ),
+  'sites_over_steps': (
+    'Distance from normalized during training',
+    'On training batches; a line per site.',
+    plots.sites_over_steps,
+  ),
+  'percentiles': (
+    'Inside a unit',
+    "15th, 50th and 85th percentile of one unit's input.",
+    plots.percentiles,
+  ),
+}
+
+
+def _sites(study):
+  for start, (title, caption, draw) in _SITES.items():
+    for variant in _shown_variants(study):
+      final = study.final[study.final.variant == variant]
+      yield Panel(
+        *_at(variant, start, title),
+        caption,
+        lambda df=final, draw=draw: draw(df),
+      )

@@ -8,9 +8,9 @@ from string import Template
 import numpy as np
 
 from bn_jax import statistics
-from bn_jax.report import figures, tables
+from bn_jax.report import differences, figures, svg, tables
 from bn_jax.report import study as study_lib
-from bn_jax.report.verdicts import num_seeds, verdict
+from bn_jax.report.verdicts import caution, headline, num_seeds
 
 
 def write(workdir):
@@ -49,10 +49,12 @@ def _page(study, found):
     title=html.escape(title),
     style=_asset('page.css'),
     script=_asset('page.js'),
-    verdict=html.escape(verdict(study)),
+    verdict=html.escape(headline(study)),
+    caution=_paragraph(caution(study)),
     picture=first,
-    table=_table(found),
+    table=_main_table(found),
     trust=html.escape(_trust(study)),
+    comparisons=_comparisons(study),
     figures='\n'.join(rest),
     protocol=_definitions(protocol(study)),
     command=html.escape(study.config.get('command', 'not recorded')),
@@ -79,32 +81,56 @@ def _panels(study):
     fig = figures.draw(panel)
     if fig is None:
       continue
-    svg = figures.save(fig, study.path / 'figures', panel.name)
-    svg = figures.inline(svg, panel.name)
+    image = svg.save(fig, study.path / 'figures', panel.name)
+    title = html.escape(panel.title)
+    data = svg.hover(fig)
     drawn.append(
-      f'<figure id="{panel.name}"><h3>{html.escape(panel.title)}</h3>{svg}'
-      f'<figcaption>{html.escape(panel.caption)}</figcaption></figure>'
+      f'<figure id="{panel.name}"><h3>{title}</h3>'
+      + f'<div class="plot">{svg.inline(image, panel.name, title)}</div>'
+      + (f'<script type="application/json">{data}</script>' if data else '')
+      + f'<figcaption>{html.escape(panel.caption)}</figcaption></figure>'
     )
   return drawn or ['']
 
 
-def _table(found):
+def _main_table(found):
   heads, rows = tables.cells(found)
   shown = tables.columns(found)
   start = len(heads) - len(shown)
+  sort = [
+    [*row[:start], *(numbers[c.name] for c in shown)]
+    for row, (_, numbers) in zip(rows, found.iterrows(), strict=True)
+  ]
+  return _table('table', heads, rows, sort)
+
+
+def _comparisons(study):
+  found = differences.comparisons(study)
+  if not len(found):
+    return ''
+  found.to_csv(study.path / 'comparisons.csv')
+  heads, rows = differences.cells(found, study.target)
+  return _table('comparisons', heads, rows, rows)
+
+
+def _table(name, heads, rows, sort):
+  """A table whose columns sort by `sort`, values or text like the rows."""
   head = ''.join(
     f'<th scope="col" aria-sort="none"><button>{html.escape(h)}</button></th>'
     for h in heads
   )
-  body = []
-  for row, (_, numbers) in zip(rows, found.iterrows(), strict=True):
-    sort = [*row[:start], *(numbers[c.name] for c in shown)]
-    cells = [_cell(*c) for c in zip(heads, row, sort, strict=True)]
-    body.append(f'<tr>{"".join(cells)}</tr>')
-  return (
-    f'<table id="table"><thead><tr>{head}</tr></thead>'
-    f'<tbody>{"".join(body)}</tbody></table>'
+  body = ''.join(
+    f'<tr>{"".join(map(_cell, heads, row, keys))}</tr>'
+    for row, keys in zip(rows, sort, strict=True)
   )
+  return (
+    f'<table id="{name}"><thead><tr>{head}</tr></thead>'
+    f'<tbody>{body}</tbody></table>'
+  )
+
+
+def _paragraph(text):
+  return f'<p>{html.escape(text)}</p>' if text else ''
 
 
 def _cell(head, text, sort):

@@ -1,5 +1,6 @@
 """All that a report says, read from a workdir at once."""
 
+import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,6 +38,27 @@ class Study(NamedTuple):
   def tune(self) -> pd.DataFrame:
     """Rows of the tuning seeds."""
     return self.df[self.df.phase == 'tune']
+
+  @property
+  def reports_rates(self) -> bool:
+    """Whether several learning rates are reported, not only tuned over."""
+    spread = self.final.groupby('strategy').learning_rate.nunique()
+    return len(spread) > 0 and spread.min() > 1
+
+  @property
+  def rates(self) -> pd.DataFrame:
+    """Rows that show sensitivity to the learning rate."""
+    return self.final if self.reports_rates else self.tune
+
+  @property
+  def grid(self) -> list[str]:
+    """Columns of the fields, but the rate, that make the study's variants."""
+    return [n for n in _dotted(self.settings.get('grid', {})) if n in self.df]
+
+  @property
+  def variants(self) -> list[str]:
+    """Names of the variants, in the order of their numbers."""
+    return sorted(set(self.df.variant), key=natural)
 
   @property
   def settings(self) -> dict[str, Any]:
@@ -100,3 +122,17 @@ def default_target(df, chance=0.1) -> float:
   scores = statistics.finals(df, 'validation/accuracy', chance=chance)
   best = scores.groupby('strategy').score.mean().max()
   return float(np.round(0.9 * best, 2))
+
+
+def _dotted(tree, prefix=''):
+  for name, value in tree.items():
+    if isinstance(value, dict):
+      yield from _dotted(value, f'{prefix}{name}.')
+    else:
+      yield prefix + name
+
+
+def natural(text):
+  """A key that sorts names by the numbers in them."""
+  parts = re.split(r'(\d+(?:\.\d+)?(?:e[-+]?\d+)?)', text)
+  return [float(p) if i % 2 else p for i, p in enumerate(parts)]

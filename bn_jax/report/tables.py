@@ -42,13 +42,18 @@ def table(df, summaries, *, target=None, chance=0.1, strategies=None):
   rows = {
     (name, variant): _row(group, summaries, target, chance)
     for name in names
-    for variant, group in df[df.strategy == name].groupby('variant')
+    for variant, group in _by_variant(df[df.strategy == name])
   }
   index = pd.MultiIndex.from_tuples(rows, names=['strategy', 'variant'])
   found = pd.DataFrame(list(rows.values()), index=index)
   found['speed'] = _ratio_to_none(found.steps_per_second)
   found.attrs['target'] = target
   return found
+
+
+def _by_variant(df):
+  groups = dict(list(df.groupby('variant')))
+  return [(v, groups[v]) for v in sorted(groups, key=study_lib.natural)]
 
 
 def _row(df, summaries, target, chance):

@@ -19,6 +19,11 @@ def num_seeds(study):
 
 def verdict(study):
   """Which strategy is best, by how much, and which cannot be told from it."""
+  return ' '.join(filter(None, (headline(study), caution(study))))
+
+
+def headline(study):
+  """The verdict without its caution."""
   found = scores(study)
   if not len(found):
     return 'Nothing has been measured yet.'
@@ -27,13 +32,17 @@ def verdict(study):
   what = study.metric.replace('/', ' ').replace('train ', 'training ')
   where = ' on average' if found.variant.nunique() > 1 else ''
   score = _interval(found[found.strategy == best])
-  sentence = f'{best} reaches the highest {what}{where}, {score}'
-  return sentence + _others(found, best) + _caution(study, found)
+  verb = 'reaches the highest' if len(means) > 1 else 'reaches a'
+  return f'{best} {verb} {what}{where}, {score}' + _others(found, best)
+
+
+def strata(group):
+  """Scores of one strategy, an array per variant."""
+  return tuple(g.score.to_numpy() for _, g in group.groupby('variant'))
 
 
 def _interval(group):
-  strata = tuple(g.score.to_numpy() for _, g in group.groupby('variant'))
-  point, low, high = statistics.interval(strata)
+  point, low, high = statistics.interval(strata(group))
   if low == high:
     return f'{100 * point:.1f}%'
   return f'{100 * point:.1f}% [{100 * low:.1f}, {100 * high:.1f}]'
@@ -51,8 +60,8 @@ def _others(found, best):
     points = -100 * clear.difference[near]
     text = (
       f': {points:.1f} points above {near}'
-      + f' (paired over {clear.pairs[near]:.0f} runs,'
-      f' Holm-adjusted p = {_p(clear.p_holm[near])})'
+      + f' (paired over {clear.pairs[near]:.0f} seeds,'
+      f' Holm-adjusted p = {p_text(clear.p_holm[near])})'
     )
   text += '.'
   if close:
@@ -60,7 +69,8 @@ def _others(found, best):
   return text
 
 
-def _p(p):
+def p_text(p):
+  """A p-value as text."""
   return f'{p:.3f}' if p >= 0.001 else f'{p:.0e}'
 
 
@@ -68,11 +78,11 @@ def _and(names):
   return ' and '.join(filter(None, [', '.join(names[:-1]), names[-1]]))
 
 
-def _caution(study, found):
+def caution(study):
+  """What the reader has to know to believe no more than is shown; or ''."""
   few = statistics.trust(num_seeds(study))
+  found = scores(study)
   failed = found[found.diverged_at >= 0].groupby('strategy').size()
-  text = f' {few}' if few else ''
-  if len(failed):
-    said = [f'{n} of {name}' for name, n in failed.items()]
-    text += f' Runs that diverged, counted at chance: {_and(said)}.'
-  return text
+  said = [f'{n} of {name}' for name, n in failed.items()]
+  runs = f'Runs that diverged, counted at chance: {_and(said)}.' if said else ''
+  return ' '.join(filter(None, (few, runs)))

@@ -145,15 +145,16 @@ def paired_differences(scores, reference):
 
   Returns:
     A DataFrame indexed by the other strategies: `difference`, `low`, `high`
-    (95% bootstrap), `p` (sign-flip permutation test, exact up to 13 pairs, two-
-    sided), `p_holm`, `pairs`. With n pairs, p is at least 2 / 2**n: below 6
-    pairs no difference can be significant at 5%.
+    (95% bootstrap), `p` (two-sided sign-flip permutation test, exact up to 13
+    pairs), `p_holm`, `pairs` (seeds; of a seed's variants the mean is taken).
+    With n pairs, p is at least 2 / 2**n: below 6 pairs no difference can be
+    significant at 5%.
   """
   wide = scores.pivot_table(
     index=['variant', 'seed'], columns='strategy', values='score'
   )
   rows = {
-    name: _paired((wide[name] - wide[reference]).dropna().to_numpy())
+    name: _paired(_within_seeds(wide[name] - wide[reference]))
     for name in wide.columns
     if name != reference
   }
@@ -161,6 +162,11 @@ def paired_differences(scores, reference):
   table = pd.DataFrame.from_dict(rows, orient='index', columns=names)
   table.insert(4, 'p_holm', holm(table.p))
   return table.rename_axis('strategy')
+
+
+def _within_seeds(differences):
+  """One value per seed: its variants share data and are no further evidence."""
+  return differences.dropna().groupby('seed').mean().to_numpy()
 
 
 def _paired(differences):
