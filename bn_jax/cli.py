@@ -8,11 +8,11 @@ import importlib.util
 import pathlib
 import sys
 
+from bn_jax import stopping
 from bn_jax.errors import UserError
 from bn_jax.fields import flatten, nearest
 
 USER_ERROR = 2
-INTERRUPTED = 130
 
 
 class Parser(argparse.ArgumentParser):
@@ -58,20 +58,25 @@ class Parser(argparse.ArgumentParser):
 
   def _refuse(self, word):
     raise UserError(
-      f'flags: {word!r} is unknown; {nearest(word, self._known())}'
+      f'flags: {word!r} is unknown; {nearest(word, self._known())} (a field '
+      'of the config is set by --config.FIELD=VALUE)'
     )
 
 
 def run(main, argv: list[str] | None = None) -> None:
   """Runs a command; a `UserError` ends it with one line and exit code 2."""
   try:
-    main(sys.argv[1:] if argv is None else argv)
+    with stopping.at_once():
+      main(sys.argv[1:] if argv is None else argv)
   except UserError as error:
     print(f'error: {error}', file=sys.stderr)
     sys.exit(USER_ERROR)
+  except stopping.Stopped as stop:
+    print(stop, file=sys.stderr)
+    sys.exit(stop.code)
   except KeyboardInterrupt:
     print('interrupted; the same command goes on from here', file=sys.stderr)
-    sys.exit(INTERRUPTED)
+    sys.exit(stopping.INTERRUPTED)
 
 
 def load_module(path: str):
@@ -81,24 +86,34 @@ def load_module(path: str):
     UserError: If it is not there, raises, or has no `get_config`.
   """
   if not pathlib.Path(path).is_file():
-    folder = pathlib.Path(path).parent
-    there = sorted(p.as_posix() for p in folder.glob('*.py'))
-    raise UserError(f'--config: no file {path}; {nearest(path, there)}')
+    raise UserError(f'--config: no file {path!r}; {_files_near(path)}')
   spec = importlib.util.spec_from_file_location('config', path)
   if spec is None:
     raise UserError(f'--config: {path} is not a Python file')
   module = importlib.util.module_from_spec(spec)
-  try:
-    spec.loader.exec_module(module)
-  except UserError:
-    raise
-  except Exception as error:
-    raise UserError(
-      f'--config: {path} raises {type(error).__name__}: {one_line(error)}'
-    ) from None
+  _call(f'{path}', spec.loader.exec_module, module)
   if not hasattr(module, 'get_config'):
     raise UserError(f'--config: {path} has no function get_config(names)')
   return module
+
+
+def _files_near(path):
+  folder = pathlib.Path(path)
+  folder = folder if folder.is_dir() else folder.parent
+  there = sorted(p.as_posix() for p in folder.glob('*.py'))
+  return nearest(path, there) if there else 'must be FILE.py, a config file'
+
+
+def _call(what, function, *args):
+  """Runs a config file's own code; what it raises is one line."""
+  try:
+    return function(*args)
+  except UserError:
+    raise
+  except (Exception, SystemExit) as error:
+    raise UserError(
+      f'--config: {what} raises {type(error).__name__}: {one_line(error)}'
+    ) from None
 
 
 def load_config(path: str, names: str, overrides: list[str]):
@@ -113,9 +128,15 @@ def load_config(path: str, names: str, overrides: list[str]):
     UserError: Names the field, what was given and what is allowed.
   """
   from absl import flags
-  from ml_collections import config_flags
+  from ml_collections import ConfigDict, config_flags
 
-  config = _get_config(load_module(path), path, names)
+  what = f'get_config({names!r}) of {path}'
+  config = _call(what, load_module(path).get_config, names)
+  if not isinstance(config, ConfigDict):
+    raise UserError(
+      f'--config: {what} returns a {type(config).__name__}; must be a '
+      'ConfigDict, as bn_jax.config.default makes it'
+    )
   for override in overrides:
     _check_name(override, config)
   values = flags.FlagValues()
@@ -125,19 +146,10 @@ def load_config(path: str, names: str, overrides: list[str]):
     values(words)
   except (flags.Error, TypeError, ValueError) as error:
     raise UserError(_explain(error, overrides, config)) from None
+  from bn_jax.config import validate  # heavy, but the file needed it already
+
+  validate(values.config)
   return values.config
-
-
-def _get_config(module, path, names):
-  try:
-    return module.get_config(names)
-  except UserError:
-    raise
-  except Exception as error:
-    raise UserError(
-      f'--config: get_config({names!r}) of {path} raises '
-      f'{type(error).__name__}: {one_line(error)}'
-    ) from None
 
 
 def name_of(override: str) -> str:
@@ -187,14 +199,14 @@ def load_study(flags, overrides: list[str]):
     the settings of the study.
 
   Raises:
-    UserError: For an override that no strategy of the study has, and as
-      `load_config` does.
+    UserError: For an override that no strategy of the study has or that the
+      study sets itself, and as `load_config` does.
   """
   path = flags.config
   module = load_module(path)
   if not hasattr(module, 'sweep'):
     raise UserError(f'--config: {path} has no function sweep() to compare by')
-  settings = module.sweep()
+  settings = _call(f'sweep() of {path}', module.sweep)
   if flags.strategies is not None:
     settings.strategies = tuple(filter(None, flags.strategies.split(',')))
   for name in ('trials', 'tuning_seeds', 'seeds'):
@@ -210,14 +222,31 @@ def load_study(flags, overrides: list[str]):
     ]
     return load_config(path, names, concern)
 
+  _check_overrides(settings, overrides)
+  return make_config, settings
+
+
+def _check_overrides(settings, overrides):
+  """Refuses what would have no effect on any run of a study."""
   everyone = {n for names in settings.strategies for n in names.split('+')}
-  for override in filter(_is_of_strategy, overrides):
-    if name_of(override).split('.')[1] not in everyone:
+  for override in overrides:
+    name = name_of(override)
+    if _is_of_strategy(override) and name.split('.')[1] not in everyone:
       raise UserError(
-        f'--config.{name_of(override)}: no strategy of this study; they are '
+        f'--config.{name}: no strategy of this study; they are '
         f'{", ".join(sorted(everyone))}'
       )
-  return make_config, settings
+    if name == 'seed':
+      raise UserError(
+        '--config.seed: a study sets its seeds; --seeds and --tuning-seeds '
+        'say how many'
+      )
+    for how, fields in (('tuned', settings.search), ('varied', settings.grid)):
+      if name in flatten(fields):
+        raise UserError(
+          f'--config.{name}: is {how} by this study, so it has no value of '
+          'its own; sweep() in the config file says over which'
+        )
 
 
 def _is_of_strategy(override):

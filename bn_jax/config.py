@@ -141,7 +141,7 @@ def validate(config: Mapping) -> None:
   """
   for field, bounds in BOUNDS.items():
     bounded(field, value(config, field), **bounds)
-  _check_model(config['model'])
+  _check_model(value(config, 'model.name'), config['model'])
   every = value(config, 'log.every')
   for field in ('num_train_steps', 'log.eval_every'):
     if value(config, field) % every:
@@ -164,21 +164,21 @@ def validate(config: Mapping) -> None:
     )
 
 
-def _check_model(model):
+def _check_model(name, model):
   """A model's numbers are sizes (whole) or scales; its fields are its own."""
-  wanted = models.defaults(model['name'])
+  wanted = models.defaults(name)
   given = set(model) - {'name'}
   if given != set(wanted):
     odd = sorted(given.symmetric_difference(wanted))
     raise UserError(
-      f'model.name: {model["name"]!r}; the fields of model are those of '
+      f'model.name: {name!r}; the fields of model are those of '
       f'another ({", ".join(odd)}); a config file chooses its model by '
-      f'bn_jax.config.default(names, {model["name"]!r})'
+      f'bn_jax.config.default(names, {name!r})'
     )
-  for name in wanted:
-    if not isinstance(model[name], bool):
-      low = 1 if isinstance(model[name], int) else 0
-      bounded(f'model.{name}', model[name], least=low)
+  for field in wanted:
+    if not isinstance(model[field], bool):
+      low = 1 if isinstance(model[field], int) else 0
+      bounded(f'model.{field}', model[field], least=low)
 
 
 def value(config: Mapping, field: str):

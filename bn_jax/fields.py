@@ -19,7 +19,7 @@ def flatten(settings, prefix: str = '') -> dict:
 
 def nearest(given: str, allowed) -> str:
   """`did you mean ...?`, or everything that is allowed."""
-  close = difflib.get_close_matches(given.split('=')[0], allowed, 1, 0.5)
+  close = difflib.get_close_matches(given.split('=')[0], allowed, 1, 0.6)
   if close:
     return f'did you mean {close[0]}?'
   return f'allowed are {", ".join(sorted(allowed))}'

@@ -5,59 +5,25 @@ Members differ only in traced numbers: seed, learning rate and whatever else
 the other axis, `data`, splits each member's batch.
 """
 
+import copy
 import functools
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import NamedSharding, PartitionSpec
 
+from bn_jax import hosts
 from bn_jax import step as step_lib
 from bn_jax.data import batch_indices, eval_batches
 from bn_jax.diagnostics.normality import distance
 from bn_jax.diagnostics.percentiles import LEVELS, percentiles
-from bn_jax.errors import UserError
+from bn_jax.errors import bounded
+from bn_jax.layout import layout
 
 EVAL_BATCH = 1000
-
-
-class Layout(NamedTuple):
-  """How members map to devices."""
-
-  mesh: Mesh
-  """With axes `member` and `data`."""
-  group: int
-  """How many members of a device run as one `vmap`; groups run in turn."""
-  slots: int
-  """The number of members with the idle ones that fill the last group."""
-
-
-def layout(num_members: int, data: int = 1, group: int = 0) -> Layout:
-  """The platform's choice: on a CPU one core per member, else one `vmap`.
-
-  Args:
-    num_members: In the population.
-    data: Devices that share a batch.
-    group: Members under one `vmap`; 0 for the platform's choice.
-
-  Raises:
-    UserError: If there are fewer than `data` devices, or they do not divide.
-  """
-  devices = jax.devices()
-  if data > len(devices) or len(devices) % data:
-    raise UserError(
-      f'mesh.data: {data}; must divide the number of devices, which is '
-      f'{len(devices)} ({devices[0].platform})'
-    )
-  rows = min(len(devices) // data, num_members)
-  each = math.ceil(num_members / rows)
-  if not group:  # batched matrix products are slow on a CPU
-    group = 1 if devices[0].platform == 'cpu' else each
-  slots = rows * math.ceil(each / group) * group
-  grid = np.array(devices[: rows * data]).reshape(rows, data)
-  return Layout(Mesh(grid, ('member', 'data')), group, slots)
 
 
 class Population:
@@ -77,7 +43,7 @@ class Population:
       members: A dict each, with `seed` and `hparams` (dotted field -> number);
         all with the same fields.
     """
-    self.config, self.members = config, members
+    self.config = config
     self.layout = layout(
       len(members), config['mesh']['data'], config['mesh']['group']
     )
@@ -93,12 +59,7 @@ class Population:
     self.sites = self._program.sites
     self._num_train = len(dataset.train.label)
     self._data = self._put(dataset.train._asdict(), PartitionSpec())
-    fill = members + members[:1] * (self.layout.slots - len(members))
-    self._seeds = np.array([m['seed'] for m in fill], np.uint32)
-    fields = members[0]['hparams']
-    self._hparams = {
-      f: np.array([m['hparams'][f] for m in fill], np.float32) for f in fields
-    }
+    self._set_members(members)
     batch = PartitionSpec('member', None, None, 'data')
     each, shared = PartitionSpec('member'), PartitionSpec()
     self._initialize = self._over_members(
@@ -109,8 +70,41 @@ class Population:
       self._evaluate_one, (each, PartitionSpec(None, 'data')), num_shared=1
     )
 
+  def _set_members(self, members):
+    self.members = members
+    fill = members + members[:1] * (self.layout.slots - len(members))
+    self._seeds = np.array([m['seed'] for m in fill], np.uint32)
+    fields = members[0]['hparams']
+    self._hparams = {
+      f: np.array([m['hparams'][f] for m in fill], np.float32) for f in fields
+    }
+
+  def with_members(self, members: list[dict]) -> 'Population':
+    """The same compiled program for other members, not more than now."""
+    other = copy.copy(self)
+    other._set_members(members)
+    return other
+
+  def data_bytes(self) -> int:
+    """Bytes that each device holds of the data."""
+    return sum(x.nbytes for x in jax.tree.leaves(self._data))
+
   def _put(self, tree, spec):
-    return jax.device_put(tree, NamedSharding(self.layout.mesh, spec))
+    return hosts.put(tree, NamedSharding(self.layout.mesh, spec))
+
+  def place(self, state):
+    """Lays out over the devices what `host` returned."""
+    idle = self.layout.slots - len(self.members)
+
+    def fill(x):
+      return np.concatenate([x, np.repeat(x[:1], idle, axis=0)]) if idle else x
+
+    return self._put(jax.tree.map(fill, state), PartitionSpec('member'))
+
+  def host(self, state):
+    """The state of the real members, as NumPy arrays (members, ...)."""
+    count = len(self.members)
+    return jax.tree.map(lambda x: x[:count], hosts.fetch(state))
 
   def _over_members(self, function, specs, num_shared=1):
     """Maps a member's function over the population, as one jitted program."""
@@ -151,17 +145,29 @@ class Population:
     return self._put(rows, PartitionSpec('member', None, None, 'data'))
 
   def check(self):
-    """Traces the start, so that what cannot be built is refused early."""
+    """Traces the start, so that what cannot be built is refused early.
+
+    Returns:
+      The shapes and dtypes of the state.
+
+    Raises:
+      UserError: Whatever the strategy or model finds wrong.
+    """
+    log = self.config['log']
+    if log['percentiles']:
+      for site in self.sites:
+        bounded('log.unit', log['unit'], below=site.shape[-1])
     shape = (self.layout.slots, 1, 1, self.config['batch_size'])
     first = jax.ShapeDtypeStruct(shape, np.int32)
     args = (self._seeds, self._hparams, first, self._data)
-    jax.eval_shape(self._initialize, *args)
+    return jax.eval_shape(self._initialize, *args)
 
   def initialize(self):
     """The state of every member before its first step."""
     every = self.config['log']['every']
     first = self._indices(0, every)[:, :, :1]
-    return self._initialize(self._seeds, self._hparams, first, self._data)
+    own = self._put((self._seeds, self._hparams), PartitionSpec('member'))
+    return self._initialize(*own, first, self._data)
 
   def _initialize_one(self, seed, hparams, indices, data):
     return self._program.initialize(seed, hparams, take(data, indices[0, 0]))
@@ -195,11 +201,12 @@ class Population:
     def step(state, index):
       return self._program.train_step(state, take(data, index))
 
+    gone = state.diverged_at >= 0
     state, metrics = jax.lax.scan(step, state, indices)
     metrics = jax.tree.map(lambda x: jnp.mean(x, axis=0), metrics)
     if self.config['log']['percentiles']:
       metrics |= self._percentiles(state, take(data, indices[-1]))
-    return state, metrics
+    return state, _nothing_if(gone, metrics)
 
   def _percentiles(self, state, batch):
     out = self._program.forward(state, batch)
@@ -253,11 +260,11 @@ class Population:
       scores['site/mean'] = jnp.stack([jnp.mean(m) for m, _ in merged])
       scores['site/var'] = jnp.stack([jnp.mean(v) for _, v in merged])
       scores['site/distance'] = jnp.stack([distance(m, v) for m, v in merged])
-    return scores
+    return _nothing_if(state.diverged_at >= 0, scores)
 
   def fetch(self, metrics) -> dict[str, np.ndarray]:
     """Metrics as NumPy arrays of the real members, a column a site."""
-    metrics = jax.device_get(metrics)
+    metrics = hosts.fetch(metrics)
     columns = {}
     for name, values in metrics.items():
       values = values[: len(self.members)]
@@ -272,6 +279,11 @@ class Population:
 def take(data: dict[str, Any], index) -> dict[str, Any]:
   """The examples at `index`, of each array."""
   return jax.tree.map(lambda x: x[index], data)
+
+
+def _nothing_if(gone, metrics):
+  """Metrics, or NaN for a member that diverged before: it is out."""
+  return jax.tree.map(lambda x: jnp.where(gone, jnp.nan, x), metrics)
 
 
 def merge(moments):

@@ -1,22 +1,28 @@
-"""The workdir of a run: config, environment, curves, checkpoints, summary.
+"""The workdir of a run: config, environment, curves, summary.
 
 A file is either written whole (to a temporary name, then renamed) or, like
 the curves, a line at a time; a line that was not finished does not count.
 """
 
+import contextlib
 import json
 import os
 import pathlib
 import platform
 import subprocess
+import zlib
 from importlib import metadata
 
 import jax
 import numpy as np
 
 import bn_jax
+from bn_jax import hosts
 from bn_jax.errors import UserError
 
+CURVES = 'curves.jsonl'
+# What an empty file of curves has.
+NOTHING = {'bytes': 0, 'checksum': 0}
 PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'numpy', 'tensorflow-datasets')
 
 
@@ -77,8 +83,12 @@ class Workdir:
   """The folder of one run (a population), and what is in it."""
 
   def __init__(self, path):
-    """Names the folder; nothing is read or written yet."""
+    """Names the folder; nothing is read or written yet.
+
+    `so_far` is what was appended to the curves: bytes and checksum.
+    """
     self.path = pathlib.Path(path)
+    self.so_far = dict(NOTHING)
 
   def check(self, config: dict, members: list[dict]) -> None:
     """Refuses a folder that holds another run.
@@ -87,8 +97,9 @@ class Workdir:
       UserError: Names the first difference.
     """
     path = self.path / 'config.json'
-    if not path.exists():
+    if not self._is_run():
       return
+    check_version(self.path)
     wanted = {'config': config, 'members': members}
     wanted = json.loads(json.dumps(wanted, default=_plain))
     found = {'config': read_json(path), 'members': self.read('members')}
@@ -99,27 +110,40 @@ class Workdir:
         'another --workdir or delete it'
       )
 
+  def _is_run(self) -> bool:
+    """Whether there is a config; what cannot be one is refused.
+
+    Raises:
+      UserError: If the path, or a part of it, is no folder.
+    """
+    for part in (self.path, *self.path.parents):
+      if part.exists() and not part.is_dir():
+        raise UserError(f'workdir: {self.path}; {part} is not a folder')
+    return (self.path / 'config.json').exists()
+
   def create(self, config: dict, members: list[dict]) -> None:
     """Makes the folder this run's, unless it is already.
 
     Raises:
       UserError: If it cannot be written.
     """
-    if (self.path / 'config.json').exists():
+    if not hosts.first() or (self.path / 'config.json').exists():
       return
-    try:
+    with self.written():
       self.path.mkdir(parents=True, exist_ok=True)
-      self.write('members', members)
-      self.write('environment', environment())
-      self.write('config', config)  # last: it says that the others are there
-    except OSError as error:
-      raise UserError(
-        f'workdir: {self.path} cannot be written: {error.strerror}'
-      ) from None
+    self.write('members', members)
+    self.write('environment', environment())
+    self.write('config', config)  # last: it says that the others are there
 
   def write(self, name: str, value) -> None:
-    """Writes `name`.json whole."""
-    write_json(self.path / f'{name}.json', value)
+    """Writes `name`.json whole.
+
+    Raises:
+      UserError: If it cannot be written.
+    """
+    if hosts.first():
+      with self.written():
+        write_json(self.path / f'{name}.json', value)
 
   def read(self, name: str):
     """Reads `name`.json; None if it is not there."""
@@ -127,62 +151,69 @@ class Workdir:
     return read_json(path) if path.exists() else None
 
   def append(self, steps: list[int], metrics: dict[str, np.ndarray]) -> None:
-    """Appends curves: for each metric (members, len(steps))."""
-    rows = {name: np.asarray(v).tolist() for name, v in metrics.items()}
-    line = json.dumps({'step': steps, 'metrics': rows})
-    with open(self.path / 'curves.jsonl', 'a') as file:
-      file.write(line + '\n')
+    """Appends curves: for each metric (members, len(steps)).
+
+    Raises:
+      UserError: If they cannot be written.
+    """
+    if not hosts.first():
+      return
+    rows = {name: _finite(np.asarray(v)) for name, v in metrics.items()}
+    line = json.dumps({'step': steps, 'metrics': rows}).encode() + b'\n'
+    with self.written(), open(self.path / CURVES, 'ab') as file:
+      file.write(line)
       file.flush()
       os.fsync(file.fileno())
+    self.so_far = _mark(line, self.so_far)
 
-  def rewind(self, step: int) -> None:
-    """Drops the curves after `step`, as a run that resumes there must."""
-    path = self.path / 'curves.jsonl'
-    if not path.exists():
-      return
-    lines = path.read_text().split('\n')[:-1]
-    kept = [line for line in lines if json.loads(line)['step'][-1] <= step]
-    partial = path.with_name(path.name + '.partial')
-    partial.write_text(''.join(line + '\n' for line in kept))
-    os.replace(partial, path)
+  def holds(self, so_far: dict) -> bool:
+    """Whether the curves begin as they did when `so_far` was taken."""
+    path = self.path / CURVES
+    data = path.read_bytes() if path.exists() else b''
+    return _mark(data[: so_far['bytes']]) == so_far
+
+  def rewind(self, so_far: dict | None = None) -> None:
+    """Drops the curves after `so_far`, as a run that resumes there must."""
+    self.so_far = dict(so_far or NOTHING)
+    if hosts.first() and (self.path / CURVES).exists():
+      with self.written(), open(self.path / CURVES, 'r+b') as file:
+        file.truncate(self.so_far['bytes'])
+
+  @contextlib.contextmanager
+  def written(self):
+    """Turns the failure of a write in the folder into one line."""
+    try:
+      yield
+    except OSError as error:
+      raise UserError(
+        f'workdir: {self.path} cannot be written: {error.strerror}; what is '
+        'there stays, and the same command goes on from it'
+      ) from None
 
 
-class Checkpoints:
-  """The states that a run can resume from, written by orbax."""
+def _mark(data: bytes, before: dict | None = None) -> dict:
+  before = before or NOTHING
+  return {
+    'bytes': before['bytes'] + len(data),
+    'checksum': zlib.crc32(data, before['checksum']),
+  }
 
-  def __init__(self, path: pathlib.Path, keep: int):
-    """Opens the folder `checkpoints` of a workdir.
 
-    Args:
-      path: The workdir.
-      keep: How many checkpoints stay.
-    """
-    import orbax.checkpoint as ocp  # half a second: not for short runs
+def check_version(path: pathlib.Path) -> None:
+  """Refuses a workdir that another version of bn_jax has made.
 
-    self._ocp = ocp
-    self._manager = ocp.CheckpointManager(
-      path.resolve() / 'checkpoints',
-      options=ocp.CheckpointManagerOptions(max_to_keep=keep, create=True),
+  Raises:
+    UserError: Names both versions.
+  """
+  if not (path / 'environment.json').exists():
+    return
+  there = read_json(path / 'environment.json').get('bn_jax')
+  if there != bn_jax.__version__:
+    raise UserError(
+      f'workdir: {path} was made by bn_jax {there}, this is '
+      f'{bn_jax.__version__}; go on with that version or choose another '
+      '--workdir'
     )
-
-  def save(self, step: int, state) -> None:
-    """Starts to write a checkpoint; the run goes on meanwhile."""
-    self._manager.save(step, args=self._ocp.args.StandardSave(state))
-
-  def restore(self, like):
-    """The newest state, laid out as `like`; None if there is none."""
-    step = self._manager.latest_step()
-    if step is None:
-      return None
-    abstract = jax.tree.map(self._ocp.utils.to_shape_dtype_struct, like)
-    return self._manager.restore(
-      step, args=self._ocp.args.StandardRestore(abstract)
-    )
-
-  def close(self) -> None:
-    """Waits until what is being written is on the disk."""
-    self._manager.wait_until_finished()
-    self._manager.close()
 
 
 def compare(found, wanted, path: str = '') -> str:
@@ -190,13 +221,23 @@ def compare(found, wanted, path: str = '') -> str:
   if isinstance(found, dict) and isinstance(wanted, dict):
     for key in sorted(found.keys() | wanted.keys()):
       inner = f'{path}.{key}' if path else key
-      difference = compare(found.get(key), wanted.get(key), inner)
+      if key not in found or key not in wanted:
+        where = 'there' if key in found else 'here'
+        return f'{inner.removeprefix("config.")} is {where} only'
+      difference = compare(found[key], wanted[key], inner)
       if difference:
         return difference
     return ''
   if found == wanted:
     return ''
   return f'{path.removeprefix("config.")} is {found!r} there, {wanted!r} here'
+
+
+def _finite(values: np.ndarray) -> list:
+  """Nested lists with None for what JSON has no word for: NaN, infinities."""
+  if np.isfinite(values).all():
+    return values.tolist()
+  return np.where(np.isfinite(values), values, None).tolist()
 
 
 def _plain(value):

@@ -16,7 +16,7 @@ from scipy.stats import qmc
 
 from bn_jax import config as config_lib
 from bn_jax import records, strategies, train
-from bn_jax.errors import UserError
+from bn_jax.errors import UserError, bounded
 from bn_jax.fields import flatten
 
 # Tuning seeds start here, so that they are not among those reported.
@@ -207,7 +207,8 @@ def final_accuracy(folder: pathlib.Path) -> tuple[np.ndarray, float]:
     json.loads(line)['metrics'].get('validation/accuracy')
     for line in (folder / 'curves.jsonl').read_text().splitlines()
   ]
-  accuracy = np.array([m for m in last if m is not None][-1])[:, -1]
+  accuracy = [m for m in last if m is not None][-1]
+  accuracy = np.array(accuracy, np.float64)[:, -1]
   failed = np.array(summary['diverged_at']) >= 0
   return np.where(failed, chance, accuracy), chance
 
@@ -219,10 +220,12 @@ def _with(config, values):
 
 def _check(settings):
   for field in ('trials', 'tuning_seeds', 'seeds'):
-    if settings[field] < 1:
-      raise UserError(f'study.{field}: {settings[field]}; at least 1')
+    bounded(f'study.{field}', settings[field], least=1)
   if not settings.strategies:
     raise UserError('--strategies: none given; at least one')
+  for name in settings.strategies:
+    if settings.strategies.count(name) > 1:
+      raise UserError(f'--strategies: {name!r} stands twice; once is allowed')
   for field, (low, high) in flatten(settings.search).items():
     if not 0 < low <= high:
       raise UserError(

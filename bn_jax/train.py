@@ -9,9 +9,11 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from bn_jax import config as config_lib
-from bn_jax import data, trees
-from bn_jax.population import Population
-from bn_jax.records import Checkpoints, Workdir
+from bn_jax import data, hosts, stopping, trees
+from bn_jax.errors import UserError
+from bn_jax.records import Workdir
+from bn_jax.rounds import Rounds
+from bn_jax.saving import Point, Saver
 
 
 def fit(
@@ -23,6 +25,8 @@ def fit(
   progress: Callable[[int], None] = lambda steps: None,
 ) -> dict:
   """Trains every member and records it; resumes what was interrupted.
+
+  On several processes all call it with the same arguments; the first writes.
 
   Args:
     config: A run's ConfigDict.
@@ -36,19 +40,25 @@ def fit(
 
   Raises:
     UserError: For a config, data set or workdir that cannot be used.
+    Stopped: After SIGTERM or SIGINT, with a checkpoint written.
   """
   config_lib.validate(config)
   config, data_config = config.to_dict(), config.data
   folder = Workdir(workdir)
-  folder.check(config, members)
-  done = folder.read('summary')
+
+  def look():
+    folder.check(config, members)
+    return folder.read('summary')
+
+  done = hosts.on_first(look)
   if done is not None:
     progress(config['num_train_steps'])
     return done
   dataset = load(data_config)
-  data.check_batch_size(config['batch_size'], len(dataset.train.label))
+  data.check_batch_size(config['batch_size'], dataset.train.num_examples)
+  _check_augment(config, dataset)
   loop = _Loop(config, dataset, members, folder, progress, test)
-  folder.create(config, members)
+  hosts.on_first(lambda: folder.create(config, members))
   return loop.run()
 
 
@@ -62,52 +72,123 @@ def _load(text):
   return data.load(ConfigDict(json.loads(text)))
 
 
+def _check_augment(config, dataset):
+  shape = dataset.train.image_shape
+  if config['augment'] != 'none' and len(shape) != 3:
+    raise UserError(
+      f'augment: {config["augment"]!r}; works on images alone, and the '
+      f'examples of {dataset.name!r} have the shape {shape}'
+    )
+
+
 class _Loop:
   def __init__(self, config, dataset, members, folder, progress, test):
     self.config, self.dataset, self.folder = config, dataset, folder
     self.progress, self.test = progress, test
     self.total = config['num_train_steps']
-    self.population = Population(config, dataset, members)
-    self.population.check()
-    self.checkpoints = None
-    self.saved = time.monotonic()
+    self.population = Rounds(config, dataset, members, hosts.say)
+    self.saver = Saver(folder, config['checkpoint'])
+    # Steps and seconds of the chunks; the first one, which compiles, apart.
+    self.timing = {'first': [0, 0.0], 'others': [0, 0.0]}
+    self.good = None
 
   def run(self) -> dict:
-    state, step = self.start()
-    total, chunk = self.total, self.config['log']['eval_every']
-    began, timed = time.monotonic(), []
-    while step < total:
-      count = min(chunk, total - step)
-      start = time.monotonic()
-      state, metrics = self.population.train(state, step, count)
-      metrics = self.population.fetch(metrics)  # waits for the chunk
-      timed.append((count, time.monotonic() - start))
-      self.record(step, count, metrics)
-      step += count
-      self.evaluate(step, state)
-      self.progress(count)
-      self.save(step, state, last=step == total)
-    return self.finish(state, timed, time.monotonic() - began)
+    began = time.monotonic()
+    with stopping.deferred():
+      try:
+        self.start()
+        while self.good.step < self.total and not self.all_diverged():
+          self.chunk()
+        return self.finish(time.monotonic() - began)
+      except stopping.Stopped:
+        raise self.stopped() from None
+      finally:
+        self.saver.close()
 
   def start(self):
-    state = self.population.initialize()
-    if (self.folder.path / 'checkpoints').is_dir():
-      restored = self.open().restore(state)
-      if restored is not None:
-        step = int(np.asarray(restored.step).max())
-        self.folder.rewind(step)
-        self.progress(step)
-        return restored, step
-    self.folder.rewind(-1)
-    self.evaluate(0, state)
-    return state, 0
+    """Goes on from the last checkpoint, or from step 0."""
+    found = self.saver.resume(self.population.like())
+    if found is None:
+      state = self.population.initialize()
+      self.settle(0, state, self.evaluate(0, state))
+      return
+    state, about = found
+    self.timing['others'] = about['timing']
+    self.progress(about['step'])
+    state = self.population.place(state)
+    self.settle(about['step'], state, about['validation'])
+
+  def chunk(self):
+    """Takes the steps up to the next evaluation and records them."""
+    step, state = self.good.step, self.good.state
+    count = min(self.config['log']['eval_every'], self.total - step)
+    start = time.monotonic()
+    state, metrics = self.population.train(state, step, count)
+    self.time(count, time.monotonic() - start)
+    self.record(step, count, metrics)
+    accuracy = self.evaluate(step + count, state)
+    self.settle(step + count, state, accuracy)
+    self.progress(count)
+    stop, due = hosts.any_of(
+      stopping.requested(), hosts.first() and self.saver.due()
+    )
+    if self.good.step < self.total:
+      if stop:
+        raise stopping.stopped('')
+      if due:
+        self.saver.save(self.good, self.population.host)
+
+  def settle(self, step, state, accuracy):
+    """Notes a state whose curves are complete."""
+    about = {
+      'curves': self.folder.so_far,
+      'timing': self.timing['others'],
+      'validation': accuracy,
+    }
+    self.good = Point(step, state, about, accuracy)
+
+  def stopped(self):
+    """Saves the last good state; the curves after it are dropped."""
+    if self.good is None:
+      return stopping.stopped('before the first step')
+    self.folder.rewind(self.good.about['curves'])
+    if self.good.step:
+      self.saver.save(self.good, self.population.host)
+    return stopping.stopped(f'at step {self.good.step} of {self.total}')
+
+  def all_diverged(self) -> bool:
+    """Whether no member is left; says so."""
+    at = self.diverged()[0]
+    if (at < 0).any():
+      return False
+    sites = self.population.sites
+    site = self.diverged()[1][at.argmin()]
+    where = f', first at {sites[site].path}' if site >= 0 else ''
+    hosts.say(
+      f'all {len(at)} members diverged, from step {at.min()} on{where}; '
+      f'the run ends at step {self.good.step} of {self.total}'
+    )
+    self.progress(self.total - self.good.step)
+    return True
+
+  def diverged(self):
+    """Step and site of each member, (members,) each; -1 for none."""
+    state, count = self.good.state, len(self.population.members)
+    found = hosts.fetch((state.diverged_at, state.diverged_site))
+    return [np.asarray(x)[:count] for x in found]
+
+  def time(self, steps, seconds):
+    kind = 'others' if self.timing['first'][0] else 'first'
+    done, spent = self.timing[kind]
+    self.timing[kind] = [done + steps, spent + seconds]
 
   def record(self, first, count, metrics):
     every = self.config['log']['every']
     steps = list(range(first + every, first + count + 1, every))
     self.folder.append(steps, metrics)
 
-  def evaluate(self, step, state):
+  def evaluate(self, step, state) -> float:
+    """Records the scores; returns the mean accuracy, 0 for a failed member."""
     scores = self.population.evaluate(state, self.dataset.validation)
     self.folder.append(
       [step], {f'validation/{k}': v[:, None] for k, v in scores.items()}
@@ -115,6 +196,7 @@ class _Loop:
     # The last one is scored when the run is over, like any other's.
     if self.config['log']['test'] and self.test and step < self.total:
       self.score_test(step, state)
+    return float(np.mean(np.nan_to_num(scores['accuracy'])))
 
   def score_test(self, step, state):
     scores = self.population.evaluate(state, self.dataset.test)
@@ -122,42 +204,34 @@ class _Loop:
     self.folder.append(
       [step], {f'test/{k}': v[:, None] for k, v in scores.items()}
     )
-    return {f'test/{k}': v.tolist() for k, v in scores.items()}
+    return {
+      f'test/{k}': [float(x) if np.isfinite(x) else None for x in v]
+      for k, v in scores.items()
+    }
 
-  def open(self):
-    if self.checkpoints is None:
-      keep = self.config['checkpoint']['keep']
-      self.checkpoints = Checkpoints(self.folder.path, keep)
-    return self.checkpoints
-
-  def save(self, step, state, last):
-    if (
-      last
-      or time.monotonic() - self.saved < self.config['checkpoint']['seconds']
-    ):
-      return
-    self.open().save(step, state)
-    self.saved = time.monotonic()
-
-  def finish(self, state, timed, seconds):
-    # The first chunk compiles; where there is but one, it is all there is.
-    steady = timed[1:] or timed
-    steps, spent = map(sum, zip(*steady, strict=True))
+  def finish(self, seconds):
+    step, state = self.good.step, self.good.state
+    # Where there is but one chunk, it is all there is.
+    kind = 'others' if self.timing['others'][0] else 'first'
+    steps, spent = self.timing[kind]
     members = len(self.population.members)
+    at, site = self.diverged()
+    shapes = self.population.shapes.params
     summary = {
       'strategies': list(self.config['strategies']),
-      'parameters': trees.num_parameters(state.params)
-      // self.population.layout.slots,
-      'steps_per_second': steps * members / spent,
+      'steps': step,
+      'parameters': trees.num_parameters(shapes) // self.population.slots,
+      'steps_per_second': steps * members / spent if spent else None,
       'seconds': seconds,
       'chance': 1 / self.dataset.num_classes,
-      'diverged_at': np.asarray(state.diverged_at)[:members].tolist(),
-      'diverged_site': np.asarray(state.diverged_site)[:members].tolist(),
+      'diverged_at': at.tolist(),
+      'diverged_site': site.tolist(),
       'statistics_scope': self.config['mesh']['statistics'],
     }
     if self.test:
-      summary |= self.score_test(self.total, state)
-    if self.checkpoints is not None:
-      self.checkpoints.close()
+      summary |= self.score_test(step, state)
+    if hosts.any_of(self.saver.in_use())[0]:  # then the end is kept, too
+      self.saver.save(self.good, self.population.host)
+      self.saver.close()
     self.folder.write('summary', summary)
     return summary

@@ -44,9 +44,14 @@ def main(argv):
       progress=lambda steps: advance('training', steps),
     )
   (accuracy,), (loss,) = summary['test/accuracy'], summary['test/loss']
+  (diverged,) = summary['diverged_at']
+  scores = (
+    f'diverged at step {diverged}, '
+    if diverged >= 0
+    else f'test accuracy {accuracy:.4f}, test loss {loss:.4f}, '
+  )
   print(
-    f'test accuracy {accuracy:.4f}, test loss {loss:.4f}, '
-    f'{summary["parameters"]:,} parameters, '
+    f'{scores}{summary["parameters"]:,} parameters, '
     f'{summary["steps_per_second"]:,.0f} steps/s'
   )
 

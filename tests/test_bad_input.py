@@ -120,3 +120,136 @@ def test_an_override(case, capsys, tmp_path):
   assert override.split('=')[0] in message
   for part in holds:
     assert any(p in message for p in part.split('|')), message
+
+
+def config_file(folder, text):
+  path = folder / 'its_config.py'
+  path.write_text(text)
+  return path
+
+
+FILES = [
+  ('def get_config(names:', 'SyntaxError'),
+  ('import no_such_module', 'ModuleNotFoundError', 'no_such_module'),
+  ('raise RuntimeError("two\\nlines")', 'RuntimeError', 'two lines'),
+  ('raise SystemExit(0)', 'SystemExit'),
+  ('x = 1', 'no function get_config(names)'),
+  ('def get_config(): pass', 'get_config', 'TypeError'),
+  ('def get_config(names): return 1 / 0', 'ZeroDivisionError'),
+  ('def get_config(names): return {}', 'dict', 'ConfigDict'),
+  (
+    'from ml_collections import ConfigDict\n'
+    'def get_config(names): return ConfigDict({"seed": 0})',
+    "no field 'num_train_steps'",
+  ),
+]
+
+
+@pytest.mark.parametrize('case', FILES, ids=[c[0][:30] for c in FILES])
+def test_a_config_file(case, capsys, tmp_path):
+  text, *holds = case
+  path = config_file(tmp_path, text)
+  message = refused(capsys, tmp_path / 'run', [f'--config={path}:none'])
+  for part in holds:
+    assert part in message, message
+
+
+# A whole command line but for the workdir, and what the line must hold.
+COMMANDS = [
+  (train.main, '--config=configs/mnist1d_mpl.py', 'did you mean', FILE),
+  (train.main, '--config=configs', 'configs', 'mnist1d_mlp.py'),
+  (train.main, '--config=', 'FILE.py'),
+  (train.main, f'--config={FILE} --seed=1', "'--seed=1'", '--config'),
+  (train.main, f'--config={FILE} extra', "'extra'", '--workdir'),
+  (train.main, f'--confg={FILE}', "'--confg", 'did you mean --config?'),
+  (train.main, '', 'required', '--config'),
+  (train.main, f'--config={FILE}:batchnorm', "'batchnorm'", 'batch_norm?'),
+  (train.main, f'--config={FILE}:none+none', "'none' stands twice"),
+  (
+    train.main,
+    f'--config={FILE}:renormalize --config.model.site=input',
+    'strategy renormalize',
+    'site_0',
+    'pre_activation',
+  ),
+  (
+    train.main,
+    f'--config={FILE}:batch_norm+renormalize',
+    'strategy renormalize',
+    'chained',
+  ),
+  (
+    train.main,
+    f'--config={FILE}:renormalize --config.strategy.renormalize.affine=False'
+    ' --config.strategy.renormalize.preserve_function=True',
+    'preserve_function',
+    'affine=False',
+  ),
+  (
+    train.main,
+    f'--config={FILE} --config.augment=crop_and_flip',
+    'augment',
+    'images',
+  ),
+  (
+    train.main,
+    f'--config={FILE} --config.log.percentiles=True --config.log.unit=100',
+    'log.unit: 100',
+    'below 100',
+  ),
+  (
+    train.main,
+    f'--config={FILE} --config.data.name=mnist --config.data.data_dir=/nowhere',
+    'data.data_dir',
+    '/nowhere',
+  ),
+  (compare.main, f'--config={FILE}:none', 'no file', FILE),
+  (compare.main, f'--config={FILE} --seeds=many', '--seeds', "'many'"),
+  (compare.main, f'--config={FILE} --seeds=0', 'seeds: 0; at least 1'),
+  (compare.main, f'--config={FILE} --trials=-1', 'trials: -1; at least 1'),
+  (compare.main, f'--config={FILE} --tuning-seeds=0', '0; at least 1'),
+  (compare.main, f'--config={FILE} --strategies=', '--strategies', 'at least'),
+  (compare.main, f'--config={FILE} --strategies=none,non', "'non'", 'none?'),
+  (compare.main, f'--config={FILE} --strategies=none,none', 'twice'),
+  (
+    compare.main,
+    f'--config={FILE} --config.strategy.lsuv.x=1',
+    'strategy.lsuv.x',
+    'no strategy of this study',
+  ),
+  (compare.main, f'--config={FILE} --config.seed=1', 'seed', '--seeds'),
+  (
+    compare.main,
+    f'--config={FILE} --config.optimizer.learning_rate=1',
+    'optimizer.learning_rate',
+    'tuned',
+  ),
+]
+
+
+@pytest.mark.parametrize('case', COMMANDS, ids=[c[1][-60:] for c in COMMANDS])
+def test_a_command(case, capsys, tmp_path):
+  main, words, *holds = case
+  message = refused(capsys, tmp_path / 'run', words.split(), main)
+  for part in holds:
+    assert part in message, message
+
+
+def test_a_config_without_sweep_cannot_be_compared(capsys, tmp_path):
+  path = config_file(tmp_path, 'def get_config(names): pass')
+  message = refused(
+    capsys, tmp_path / 'run', [f'--config={path}'], compare.main
+  )
+  assert 'no function sweep()' in message
+  config_file(tmp_path, 'def get_config(names): pass\ndef sweep(): return 1/0')
+  message = refused(
+    capsys, tmp_path / 'run', [f'--config={path}'], compare.main
+  )
+  assert 'sweep() of' in message and 'ZeroDivisionError' in message
+
+
+def test_a_misspelt_flag_is_named_before_the_one_that_it_hides(capsys):
+  words = [f'--config={FILE}', '--wrkdir=runs/x']
+  message = fails(capsys, train.main, words)
+  assert "'--wrkdir=runs/x'" in message
+  assert 'did you mean --workdir?' in message

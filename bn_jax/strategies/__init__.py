@@ -11,6 +11,7 @@ import inspect
 import pkgutil
 
 from bn_jax.errors import UserError
+from bn_jax.fields import nearest
 from bn_jax.strategies.base import Strategy, chain
 
 
@@ -22,7 +23,7 @@ def names() -> list[str]:
 
 def _module(name: str):
   if name not in names():
-    raise UserError(f'strategy: {name!r}; there are {", ".join(names())}')
+    raise UserError(f'strategy: {name!r}; {nearest(name, names())}')
   return importlib.import_module(f'{__name__}.{name}')
 
 

@@ -1,0 +1,114 @@
+"""Several processes as one run: who writes, and what all must know.
+
+Floor 0. With one process every function here is the obvious one.
+"""
+
+import json
+import sys
+import time
+
+import jax
+import numpy as np
+
+from bn_jax import stopping
+from bn_jax.errors import UserError
+
+POLL_SECONDS = 0.005
+
+
+def first() -> bool:
+  """Whether this process is the one that writes."""
+  return jax.process_index() == 0
+
+
+def put(tree, sharding):
+  """Lays arrays out over the devices of all processes.
+
+  Every process gives the same arrays; of a split one each keeps its part.
+  """
+  if jax.process_count() == 1:
+    return jax.device_put(tree, sharding)
+
+  def place(x):
+    x = np.asarray(x)
+    return jax.make_array_from_callback(x.shape, sharding, lambda i: x[i])
+
+  return jax.tree.map(place, tree)
+
+
+def fetch(tree):
+  """Waits for arrays and brings them whole to every process, as NumPy's.
+
+  Raises:
+    Stopped: If a signal asks to stop before they are there (one process).
+  """
+  if jax.process_count() > 1:
+    from jax.experimental import multihost_utils
+
+    return multihost_utils.process_allgather(tree, tiled=True)
+  _wait(tree)
+  return jax.device_get(tree)
+
+
+def _wait(tree):
+  """Blocks in Python rather than in JAX, so that a signal gets through."""
+  delay = POLL_SECONDS / 16
+  leaves = [x for x in jax.tree.leaves(tree) if isinstance(x, jax.Array)]
+  while not all(x.is_ready() for x in leaves):
+    if stopping.requested():
+      raise stopping.stopped('early')
+    time.sleep(delay)
+    delay = min(2 * delay, POLL_SECONDS)
+
+
+def share(tree):
+  """What process 0 gives, on every process: arrays of the same shapes."""
+  if jax.process_count() == 1:
+    return tree
+  from jax.experimental import multihost_utils
+
+  return multihost_utils.broadcast_one_to_all(tree)
+
+
+def on_first(function):
+  """Runs a function on process 0; all return its value, or raise its error.
+
+  Args:
+    function: () -> what JSON can say.
+
+  Raises:
+    UserError: The same on every process, so that none waits for another.
+  """
+  if jax.process_count() == 1:
+    return function()
+  outcome = {}
+  if first():
+    try:
+      outcome = {'value': function()}
+    except UserError as error:
+      outcome = {'error': str(error)}
+  text = np.frombuffer(json.dumps(outcome).encode(), np.uint8)
+  size = int(share(np.int32(len(text))))
+  padded = np.zeros(size, np.uint8)
+  if first():
+    padded[:] = text
+  outcome = json.loads(bytes(np.asarray(share(padded))))
+  if 'error' in outcome:
+    raise UserError(outcome['error'])
+  return outcome['value']
+
+
+def any_of(*flags: bool) -> tuple[bool, ...]:
+  """For each flag, whether it is set on any process."""
+  if jax.process_count() == 1:
+    return flags
+  from jax.experimental import multihost_utils
+
+  votes = multihost_utils.process_allgather(np.array(flags))
+  return tuple(bool(vote) for vote in votes.reshape(-1, len(flags)).any(0))
+
+
+def say(text: str) -> None:
+  """Tells the user a line, once."""
+  if first():
+    print(f'bn_jax: {text}', file=sys.stderr, flush=True)
