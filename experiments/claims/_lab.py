@@ -12,6 +12,7 @@ import numpy as np
 from bn_jax import config as config_lib
 from bn_jax import results, statistics, step, study, train
 from bn_jax.data import batch_indices
+from bn_jax.forward import Forward
 from bn_jax.population import Population
 
 CHANCE = 0.1
@@ -129,6 +130,24 @@ class Lab:
     part = self.dataset.test
     return {'image': part.image[:size], 'label': part.label[:size]}
 
+  def model(self, config):
+    """The model of a run, as a flax module."""
+    classes = self.dataset.num_classes
+    return step.assemble(config.to_dict(), {}, classes).model
+
+  def evaluator(self, config):
+    """(program, state, raw batch) -> Output with running statistics."""
+    model, data = self.model(config), self.dataset
+
+    def evaluate(program, state, batch):
+      image = (batch['image'] - data.mean) / data.std
+      forward = Forward(
+        model, {'image': image}, program.sites, jax.random.key(0)
+      )
+      return forward(state.params, state.batch_stats, train=False)
+
+    return evaluate
+
   def program(self, config) -> step.Program:
     """A run's functions, for claims that do without a population."""
     data = self.dataset
@@ -160,6 +179,13 @@ def rates(low: float, high: float, count: int) -> dict[str, list]:
 def accuracy(table, metric='validation/accuracy'):
   """Each member's last accuracy, chance for one that diverged, (members,)."""
   return statistics.finals(table, metric, chance=CHANCE).score.to_numpy()
+
+
+def curves(table, metric: str):
+  """Steps at which a metric was measured, and its values (members, steps)."""
+  wide = table.pivot(index='member', columns='step', values=metric)
+  wide = wide.dropna(axis=1, how='all')
+  return wide.columns.to_numpy(), wide.to_numpy()
 
 
 def steps_to(table, target: float):

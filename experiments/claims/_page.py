@@ -8,7 +8,7 @@ from string import Template
 
 import matplotlib as mpl
 
-from bn_jax.report import figures
+from bn_jax.report import svg as svg_lib
 from experiments import claims
 
 _PAGE = Template("""<!doctype html>
@@ -169,7 +169,7 @@ def _section(result):
 <h2>{name}</h2>
 <p>{html.escape(result['sentence'])}</p>
 <p class="verdict">{result['verdict']}</p>
-<figure>{figures.inline(svg(result), name)}</figure>
+<figure>{svg_lib.inline(svg(result), name, name)}</figure>
 <div class="scroll"><table><thead><tr>{head}</tr></thead>
 <tbody>{body}</tbody></table></div>
 {_definitions(_numbers(result))}

@@ -23,8 +23,6 @@ proportion to the steps (ratio above 1.9 when they double, every seed) while
 the loss stays (change below 1e-9), and with the full gradient it stays at 0.
 """
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -32,6 +30,7 @@ import numpy as np
 from bn_jax.criteria import EVERY, Criterion
 from bn_jax.diagnostics.gradient_components import gradient_components
 from experiments.claims import _double, _draw
+from experiments.claims._toy import TOY_STEPS, descend_toy
 
 CRITERIA = (
   Criterion('identity', 'error of <dL/dW, W>, relative', '<', 1e-10, 10, EVERY),
@@ -48,14 +47,13 @@ STOPS = {
   'none': 'full', 'mean': 'stop mean', 'var': 'stop var', 'both': 'stop both',
 }  # fmt: skip
 EPSILON = 1e-5
-TOY_STEPS = (0, 100, 500, 1000, 2000)
 
 
 def measure(lab, full: str = 'none'):
   """Gradients of each seed; `full` is what stands for the full gradient."""
   with _double.float64():
     found = {stop: _gradients(lab, stop) for stop in STOPS}
-    toys = [_toy(seed, full) for seed in lab.seeds]
+    toys = [descend_toy(seed, full) for seed in lab.seeds]
   shift, scale = (
     {stop: [r[kind] for r in each] for stop, each in found.items()}
     for kind in ('shift', 'scale')
@@ -112,30 +110,6 @@ def _error(params, g, site, var):
   wanted = norm[0]['scale'] * norm[1]['scale'] * EPSILON / (var + EPSILON)
   size = jnp.linalg.norm(kernel, axis=0) * jnp.linalg.norm(dk, axis=0)
   return jnp.max(jnp.abs(jnp.sum(kernel * dk, 0) - wanted) / size)
-
-
-def _toy(seed, full):
-  random = np.random.default_rng(seed)
-  u, t = random.normal(size=(2, 50))
-  t = t + 3 * np.sign(random.normal())
-
-  def loss(b, stop):
-    mean = jnp.mean(u + b)
-    mean = jax.lax.stop_gradient(mean) if stop in ('mean', 'both') else mean
-    return jnp.mean((u + b - mean - t) ** 2) / 2
-
-  @functools.partial(jax.jit, static_argnums=0)
-  def descend(stop, steps):
-    step = lambda _, b: b - 0.05 * jax.grad(loss)(b, stop)  # noqa: E731
-    b = jax.lax.fori_loop(0, steps, step, jnp.zeros(()))
-    return b, loss(b, stop)
-
-  ends = [descend('mean', n) for n in TOY_STEPS]
-  return {
-    'stopped': [float(b) for b, _ in ends],
-    'loss_change': abs(float(ends[-1][1] - ends[0][1])),
-    'full': float(descend(full, TOY_STEPS[-1])[0]),
-  }
 
 
 def figure(measured):

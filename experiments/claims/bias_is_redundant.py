@@ -53,7 +53,7 @@ def measure(lab, full: str = 'none'):
       [_pair(train, lab, seed, steps) for seed in lab.seeds]
       for train in (_trainer(full), _trainer('mean'))
     )
-  largest = max(np.max(r['difference']) for r in stopped)
+  worst = np.max([r['difference'] for r in stopped])
   return {
     'values': {
       'gradient': [r['gradient'] for r in exact],
@@ -66,9 +66,7 @@ def measure(lab, full: str = 'none'):
       kind: {k: found[0][k] for k in ('difference', 'bias')}
       for kind, found in (('exact', exact), ('stopped', stopped))
     },
-    'numbers': {
-      'stopped: difference of the training losses (nats)': float(largest)
-    },
+    'numbers': {'stopped: training losses differ by (nats)': worst},
     'settings': {'learning rate': RATE, 'steps': steps},
   }
 
@@ -101,8 +99,7 @@ def _hidden(params):
 def _with_biases(params):
   """Numbers of size 1 in the hidden layers' biases, where there are any."""
   for name in _hidden(params):
-    size = params[name]['bias'].size
-    bias = jax.random.normal(jax.random.key(1), (size,))
+    bias = jax.random.normal(jax.random.key(1), params[name]['bias'].shape)
     params = trees.update(params, name, bias=bias)
   return params
 

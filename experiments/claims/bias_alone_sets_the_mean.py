@@ -1,0 +1,123 @@
+"""Under batch norm the mean of a unit is set by its own bias alone; without, it
+is moved by every layer below, which makes it hard to steer.
+
+Source: Goodfellow, Bengio & Courville, Deep Learning, section 8.7.1, and a
+blogger's open question about it: "easier to learn (how?)".
+
+Measured on a sigmoid network of 6 x 100 units and MNIST-1D, plain gradient
+descent with learning rate 0.3, at steps 0, 100, 300 and 1,000: one step on a
+batch of 100, and the change of the mean, on that batch, of each unit at each
+site's output if only one array of the parameters takes the step. The share of
+a site's own bias is |its change| over the sum of all arrays' |changes|, summed
+over units. Then steering: a network of width 32 and depth 1 to 16, full-batch
+gradient descent on 100 examples, loss = half the squared distance of the last
+site's mean from a target; the target is the initial mean + 1 for one unit, or
++ N(0, 1) for all units. Steps until each is within 0.05 for good, at the best
+of 7 learning rates from 0.001 to 1, at most 100.
+
+Criterion: under batch norm the own bias has more than 0.999 (every seed, least
+of the sites and steps); without, less than half at the deepest site (mean over
+steps); and at depth 16 steering takes more steps without than with batch norm
+(difference above 0), for one unit and for all.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bn_jax.criteria import EVERY, Criterion
+from bn_jax.diagnostics.update_split import share, update_split
+from experiments.claims import _draw
+from experiments.claims._steer import LIMIT, steps_to_steer
+
+CRITERIA = (
+  Criterion('own', 'own share, batch_norm', '>', 0.999, 10, EVERY),
+  Criterion('others', 'own share, none, deepest site', '<', 0.5),
+  Criterion('one', 'steps for one unit, none - batch_norm', '>', 0.0),
+  Criterion('all', 'steps for all units, none - batch_norm', '>', 0.0),
+)
+SECONDS = 90
+NAMES = ('none', 'batch_norm')
+
+
+def measure(lab, strategy: str = 'batch_norm'):
+  """Shares and steps; `strategy` is what stands for batch norm."""
+  names = dict(zip(NAMES, ('none', strategy), strict=True))
+  marks = lab.size([0, 100, 300, 1000], [0, 100])
+  shares = {n: _shares(lab, s, marks) for n, s in names.items()}
+  depths = lab.size([1, 2, 4, 8, 16], [1, 4])
+  steps = {
+    f'{n}, {target}': np.stack(
+      [steps_to_steer(lab, s, d, target) for d in depths], -1
+    )
+    for target in ('one', 'all')
+    for n, s in names.items()
+  }  # (rates, seeds, depths)
+  best = {
+    k: v[v.mean(1).argmin(0), :, range(len(depths))].T for k, v in steps.items()
+  }  # (seeds, depths)
+  deep = {k: v[:, -1] for k, v in best.items()}
+  return {
+    'values': {
+      'own': shares['batch_norm'].min((1, 2)),
+      'others': shares['none'][:, :, -1].mean(1),
+      'one': deep['none, one'] - deep['batch_norm, one'],
+      'all': deep['none, all'] - deep['batch_norm, all'],
+    },
+    'figure': {
+      'shares': {k: v.mean(1) for k, v in shares.items()},
+      'depths': depths,
+      'steps': best,
+    },
+    'numbers': {
+      f'steps at depth {depths[-1]}, {k}': float(v.mean())
+      for k, v in deep.items()
+    },
+    'settings': {'learning rate of the shares': 0.3, 'limit': LIMIT},
+  }  # fmt: skip
+
+
+def _shares(lab, strategy, marks):
+  """The own bias's share, (seeds, marks, sites)."""
+  config = lab.config(
+    strategy, num_train_steps=max(marks), optimizer__learning_rate=0.3
+  )
+  batch = jax.tree.map(lambda x: x[0], lab.batches(1))
+
+  def probe(program, state, batch):
+    def means(params):
+      out = program.forward(state.replace(params=params), batch)
+      return jnp.stack([v.moments('output').mean for v in out.sites.values()])
+
+    new, _ = program.train_step(state, batch)
+    changes = update_split(means, state.params, new.params)
+    found = []
+    for i, site in enumerate(program.sites):
+      own = f'{site.path}/norm/bias'
+      own = own if own in changes else f'{site.feeder}/bias'
+      found.append(share({k: v[i] for k, v in changes.items()}, own))
+    return {'share': jnp.stack(found)}
+
+  return lab.explore(config, lab.members({}), probe, marks, batch)['share']
+
+
+def figure(measured):
+  """The own bias's share by site, and the steps to steer by depth."""
+  fig, ((left, right),) = _draw.panels()
+  shown = measured['figure']
+  for (name, found), color in zip(
+    shown['shares'].items(), (_draw.GREY, _draw.BLUE), strict=True
+  ):
+    x = np.arange(len(found[0])) + 1
+    _draw.band(left, x, found, name, color)
+  _draw.label(left, "own bias's share of the mean's change", 'hidden layer')
+  left.set_ylim(-0.03, 1.05)
+  left.legend(frameon=False)
+  for name, found in shown['steps'].items():
+    color = _draw.GREY if name.startswith('none') else _draw.BLUE
+    mark = 'o-' if name.endswith('one') else 's--'
+    label = f'{name} unit' + ('s' if mark == 's--' else '')
+    _draw.band(right, shown['depths'], found, label, color, mark)
+  _draw.label(right, 'steps to move the means', 'depth', yscale='log')
+  right.legend(frameon=False)
+  return fig

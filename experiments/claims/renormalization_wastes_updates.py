@@ -1,0 +1,122 @@
+"""Renormalizing the weights after each step wastes the optimizer's work: it
+keeps proposing the change of mean and variance that the edit undoes.
+
+Source: Goodfellow, Bengio & Courville, Deep Learning, section 8.7.1; Ioffe &
+Szegedy 2015 (arXiv 1502.03167), section 2.
+
+Measured on a sigmoid network of 6 x 100 units and MNIST-1D, plain gradient
+descent, batches of 100, the learning rate of `renormalize` and `batch_norm`
+tuned each (6 rates, 2 seeds of their own). At 5 points of training, over 10
+successive steps: the share of the step that the edit took back, as projection
+on the step, for all parameters and for the function (logits of 500 held-out
+examples); the optimizer's path (sum of its steps' lengths) over the net path;
+the cosine of successive proposals to change the mean and log standard
+deviation of all units; and the share of the squared step that only shifts or
+scales units, which batch norm does without. Then the steps until validation
+accuracy reaches 50%, at most 2,000.
+
+Criterion: more than a tenth of the step and of the function's change is undone;
+the path ratio is above 1; successive proposals agree (cosine above 0); under
+batch norm the share that shifts or scales is below 0.01; and renormalizing
+needs more steps (log2 of the ratio of steps above 0).
+"""
+
+import numpy as np
+
+from bn_jax import results
+from bn_jax.criteria import Criterion
+from bn_jax.diagnostics import undone
+from experiments.claims import _draw, _lab
+
+CRITERIA = (
+  Criterion('parameters', 'share of the step undone', '>', 0.1),
+  Criterion('function', "share of the function's change undone", '>', 0.1),
+  Criterion('path', 'path of the optimizer over net path', '>', 1.0),
+  Criterion('repeated', 'cosine of successive proposals', '>', 0.0),
+  Criterion('batch_norm', 'shift and scale share, batch_norm', '<', 0.01),
+  Criterion('slower', 'log2 of steps, renormalize over batch_norm', '>', 0.0),
+)
+SECONDS = 180
+NAMES = ('renormalize', 'batch_norm')
+TARGET = 0.5
+
+
+def measure(lab):
+  """Probes along training, and steps to the target."""
+  steps = lab.size(2000, 100)
+  marks = [steps * i // 4 for i in range(5)]
+  found, reached, numbers, curves = {}, {}, {}, {}
+  for name in NAMES:
+    config = lab.config(name, num_train_steps=steps, log__eval_every=50)
+    best = lab.tune(name, config, _lab.rates(0.03, 3, lab.size(6, 2)))
+    table = lab.report(name, config, best)
+    reached[name] = np.minimum(_lab.steps_to(table, TARGET), steps)
+    found[name] = _probe(lab, name, config, best, marks)
+    curves[name] = _lab.curves(table, 'validation/accuracy')
+    (summary,) = results.summaries(lab.folder / 'runs' / name).values()
+    seconds = reached[name].mean() / summary['steps_per_second']
+    numbers |= {
+      f'{name}: learning rate': best['optimizer.learning_rate'],
+      f'{name}: steps to {TARGET:.0%} accuracy': float(reached[name].mean()),
+      f'{name}: seconds to it, on this machine': float(seconds),
+    }
+  return {
+    'values': quantities(found, reached),
+    'figure': {'marks': marks, 'probes': found, 'curves': curves},
+    'numbers': numbers,
+    'settings': {'steps': steps, 'target': TARGET},
+  }
+
+
+def quantities(found, reached):
+  """What the criteria are about, from probes (seeds, marks, steps)."""
+  edit = {k: np.asarray(v) for k, v in found['renormalize'].items()}
+  ratio = np.divide(*(np.asarray(reached[n], float) for n in NAMES))
+  return {
+    'parameters': edit['parameters'].mean((1, 2)),
+    'function': edit['function'].mean((1, 2)),
+    'path': edit['proposed'].sum((1, 2)) / edit['kept'].sum((1, 2)),
+    'repeated': edit['cosine'].mean((1, 2)),
+    'batch_norm': np.mean(found['batch_norm']['idle'], (1, 2)),
+    'slower': np.log2(ratio),
+  }
+
+
+def _probe(lab, name, config, best, marks):
+  """Numbers of successive steps, each (seeds, marks, steps)."""
+  plain = lab.config(name, **{'num_train_steps': config.num_train_steps})
+  if name == 'renormalize':
+    plain.strategy.renormalize.every = 10**9  # never: the optimizer's proposal
+  plain = lab.program(plain)
+  data = {'batches': lab.batches(10), 'held_out': lab.held_out(500)}
+
+  def probe(program, state, data):
+    return undone.successive_steps(program, plain, state, **data)
+
+  return lab.explore(config, lab.members(best), probe, marks, data)
+
+
+def figure(measured):
+  """What the edit undoes along training, and both learning curves."""
+  fig, ((left, right),) = _draw.panels()
+  shown = measured['figure']
+  edit = shown['probes']['renormalize']
+  for key, name, color in (
+    ('parameters', 'share of the step undone', _draw.BLUE),
+    ('function', "share of the function's change undone", _draw.ORANGE),
+    ('cosine', 'cosine of successive proposals', _draw.GREEN),
+  ):
+    _draw.band(left, shown['marks'], np.mean(edit[key], 2), name, color)
+  idle = np.mean(shown['probes']['batch_norm']['idle'], 2)
+  name = 'batch_norm: share of the step that shifts or scales'
+  _draw.band(left, shown['marks'], idle, name, _draw.GREY, 's--')
+  _draw.label(left, 'renormalize')
+  _draw.legend(fig, left, 2)
+  for (name, (x, y)), color in zip(
+    shown['curves'].items(), (_draw.GREEN, _draw.BLUE), strict=True
+  ):
+    _draw.band(right, x, 100 * np.array(y), name, color, '-')
+  right.axhline(100 * TARGET, color=_draw.GREY, linewidth=0.8)
+  _draw.label(right, 'validation accuracy (%)')
+  right.legend(frameon=False, loc='lower right')
+  return fig

@@ -1,0 +1,298 @@
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from bn_jax import criteria
+from bn_jax.criteria import INCONCLUSIVE, NOT_SUPPORTED, SUPPORTED
+from bn_jax.errors import UserError
+from experiments import claims
+from experiments.claims import _lab, _page, _run
+
+NAMES = claims.names()
+CRITERIA = [(n, c) for n in NAMES for c in claims.load(n).CRITERIA]
+
+
+def result(name, values, quick=False):
+  agreed = claims.load(name).CRITERIA
+  return {
+    'name': name,
+    'sentence': 'A sentence.',
+    'about': 'About it.',
+    'criteria': [c._asdict() for c in agreed],
+    'measured': {'values': values},
+    'seeds': list(range(10)),
+    'quick': quick,
+    'seconds': 1.0,
+    'environment': {'python': '3', 'packages': {'jax': '0'}},
+  }
+
+
+def samples(criterion, side):
+  """Ten values on the right side of a threshold (1), or on the wrong (-1)."""
+  sign = side if criterion.comparison == '>' else -side
+  size = abs(criterion.threshold) or 1.0
+  return criterion.threshold + sign * size * np.linspace(0.2, 0.4, 10)
+
+
+def test_there_are_ten_claims_and_each_says_what_it_is():
+  assert len(NAMES) >= 10
+  for name in NAMES:
+    sentence, about = claims.describe(name)
+    assert sentence.endswith('.')
+    for word in ('Source:', 'Measured', 'Criterion'):
+      assert word in about, name
+    assert claims.load(name).SECONDS > 0
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_files_are_short(name):
+  path = claims._FOLDER / f'{name}.py'
+  assert len(path.read_text().splitlines()) < 150
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_verdict_turns_with_every_criterion(name):
+  agreed = claims.load(name).CRITERIA
+  good = {c.quantity: samples(c, 1) for c in agreed}
+  assert _run.judged(result(name, good))['verdict'] == SUPPORTED
+  for c in agreed:
+    wrong = good | {c.quantity: samples(c, -1)}
+    assert _run.judged(result(name, wrong))['verdict'] == NOT_SUPPORTED
+    few = good | {c.quantity: samples(c, 1)[:9]}
+    assert _run.judged(result(name, few))['verdict'] == INCONCLUSIVE
+    smoke = _run.judged(result(name, wrong, quick=True))
+    assert 'no verdict' in smoke['verdict']
+    assert {f['outcome'] for f in smoke['findings']} == {'-'}
+
+
+def judge(name, values):
+  return {
+    c.quantity: criteria.judge(c, values[c.quantity]).outcome
+    for c in claims.load(name).CRITERIA
+    if c.quantity in values
+  }
+
+
+@pytest.mark.parametrize('form', ['moments', 'kl', 'log_variance'])
+def test_a_penalty_that_normalizes_for_nothing_turns_the_verdict(form):
+  module = claims.load('penalty_is_imperfect')
+  noise = np.random.default_rng(0).normal(0, 1e-3, (3, 10))
+  accuracy = np.array([[0.6], [0.6], [0.3]]) + noise
+  imperfect = np.array([[0.5], [0.4], [0.05]]) + noise
+  perfect = np.array([[0.5], [0.01], [0.01]]) + noise
+  never = np.array([[0.5], [0.5], [0.5]]) + noise
+
+  def outcome(distance):
+    price = module.price(accuracy, distance)
+    return judge('penalty_is_imperfect', {form: price})[form]
+
+  assert outcome(imperfect) == SUPPORTED
+  assert outcome(never) == SUPPORTED
+  assert outcome(perfect) == NOT_SUPPORTED
+
+
+def probes(undone, cosine, idle):
+  shape = (10, 3, 4)
+  noise = 1e-3 * np.random.default_rng(0).normal(size=shape)
+  return {
+    'parameters': undone + noise,
+    'function': undone + noise,
+    'proposed': np.ones(shape) + noise,
+    'kept': np.ones(shape) - undone,
+    'cosine': cosine + noise,
+    'idle': idle + abs(noise),
+  }
+
+
+def test_an_edit_that_undoes_nothing_turns_the_verdict():
+  module = claims.load('renormalization_wastes_updates')
+  reached = {'renormalize': np.full(10, 900.0), 'batch_norm': np.full(10, 300)}
+  good = {
+    'renormalize': probes(0.5, 0.9, 0.5),
+    'batch_norm': probes(0, 0, 0.001),
+  }
+  found = judge(module.__name__.rpartition('.')[2],
+                module.quantities(good, reached))  # fmt: skip
+  assert set(found.values()) == {SUPPORTED}
+  bad = {
+    'renormalize': probes(-0.01, -0.5, 0),
+    'batch_norm': probes(0, 0, 0.5),
+  }
+  reached = {'renormalize': np.full(10, 200.0), 'batch_norm': np.full(10, 300)}
+  found = judge(module.__name__.rpartition('.')[2],
+                module.quantities(bad, reached))  # fmt: skip
+  assert found['parameters'] == found['function'] == NOT_SUPPORTED
+  assert found['repeated'] == found['batch_norm'] == NOT_SUPPORTED
+  assert found['slower'] == found['path'] == NOT_SUPPORTED
+
+
+def units(correlation, distance):
+  noise = 1e-3 * np.random.default_rng(0).normal(size=(10, 2))
+  return {
+    'correlation': correlation + noise,
+    'within': correlation + noise,
+    'distance': distance + noise,
+  }
+
+
+def test_a_normalization_that_whitens_turns_the_verdict():
+  module = claims.load('moments_are_not_dependence')
+  found = {'none': units(0.5, 0.8), 'batch_norm': units(0.4, 0.05),
+           'ZCA': units(0.04, 0.05), 'Cholesky': units(0.05, 0.05)}  # fmt: skip
+  name = 'moments_are_not_dependence'
+  assert set(judge(name, module.quantities(found)).values()) == {SUPPORTED}
+  found['batch_norm'] = units(0.04, 0.5)
+  assert set(judge(name, module.quantities(found)).values()) == {NOT_SUPPORTED}
+
+
+def placed(gap, accuracy):
+  noise = 1e-3 * np.random.default_rng(0).normal(size=(10, 3))
+  pair = np.stack([0.3 + gap + noise, np.full((10, 3), 0.3)], -1)
+  return {'wasserstein': pair, 'accuracy': accuracy + noise}
+
+
+def test_placing_the_site_at_x_with_profit_turns_the_verdict():
+  module = claims.load('normalize_xw_not_x')
+  for sign, outcome in ((1, SUPPORTED), (-1, NOT_SUPPORTED)):
+    found = {
+      f'{act}, 20, {site}': placed(
+        0.2 * sign, 0.6 + 0.1 * sign * (site == 'XW')
+      )
+      for act in ('tanh', 'relu')
+      for site in ('XW', 'X', 'after')
+    }
+    judged = judge('normalize_xw_not_x', module.quantities(found))
+    assert set(judged.values()) == {outcome}
+
+
+def test_a_plain_net_that_trains_deeper_turns_the_verdict():
+  module = claims.load('very_deep_nets')
+  depths = [2, 4, 8]
+  all_, some, none = (np.zeros((3, 4, 10), bool) for _ in range(3))
+  all_[:], some[0, 1:3] = True, True
+  for normal, plain, outcome in (
+    (all_, some, SUPPORTED),
+    (some, all_, NOT_SUPPORTED),
+  ):
+    works = {'batch_norm': normal, 'none': plain}
+    judged = judge('very_deep_nets', module.quantities(works, depths))
+    assert set(judged.values()) == {outcome}
+  none = module.quantities({'batch_norm': some, 'none': none}, depths)
+  assert (none['deeper'] == 1).all()
+
+
+def test_criteria_cannot_change_after_the_measurement(tmp_path, monkeypatch):
+  name = 'linear_chain'
+  module = claims.load(name)
+  (tmp_path / 'results').mkdir()
+  good = {c.quantity: samples(c, 1).tolist() for c in module.CRITERIA}
+  path = tmp_path / 'results' / f'{name}.json'
+  path.write_text(json.dumps(result(name, good)))
+  assert _run._finished(tmp_path, name, module)
+  changed = (module.CRITERIA[0]._replace(threshold=1.0), *module.CRITERIA[1:])
+  monkeypatch.setattr(module, 'CRITERIA', changed)
+  with pytest.raises(UserError, match='criterion was changed'):
+    _run._finished(tmp_path, name, module)
+
+
+def test_smoke_and_full_runs_do_not_share_a_folder(tmp_path):
+  _run._claim_folder(tmp_path, quick=True)
+  _run._claim_folder(tmp_path, quick=True)
+  with pytest.raises(UserError, match='smoke run'):
+    _run._claim_folder(tmp_path, quick=False)
+
+
+def test_missing_values_are_told_as_missing():
+  found = _lab.plain({'a': np.array([1.0, np.nan]), 'b': np.float32(2)})
+  assert found == {'a': [1.0, None], 'b': 2.0}
+  assert _page.say(None) == 'missing'
+  assert _page.say(0.12345) == '0.123'
+
+
+def command(*flags):
+  return subprocess.run(
+    [sys.executable, '-X', 'importtime', '-m', 'experiments.claims', *flags],
+    capture_output=True, text=True, timeout=120,
+  )  # fmt: skip
+
+
+def test_help_and_list_are_answered_without_jax():
+  for flag in ('--help', '--list'):
+    done = command(flag)
+    assert done.returncode == 0
+    assert '| jax' not in done.stderr.replace('bn_jax', '')
+    assert 'linear_chain' in done.stdout
+
+
+def test_mistakes_end_with_one_line():
+  for flags, said in (
+    (('--workdir=x', '--only=no_such'), 'no_such'),
+    ((), '--workdir'),
+    (('--workdir=x', '--config.seed=1'), 'claims have no config'),
+  ):
+    done = command(*flags)
+    assert done.returncode == 2
+    assert said in done.stderr.splitlines()[-1]
+
+
+def wrongly(sites, params, inputs):
+  """Restores nothing: scale 1 and bias 0 stay."""
+  del sites, inputs
+  return params
+
+
+PLANTS = {
+  'a batch norm that leaks': (
+    'backprop_through_statistics', {'full': 'both'},
+    {'identity', 'shift', 'bias'},
+  ),
+  'a mean taken for a constant': (
+    'bias_is_redundant', {'full': 'mean'}, {'gradient'},
+  ),
+  'a chain that nothing normalizes': (
+    'linear_chain', {'strategy': 'none'},
+    {'only_sign', 'no_gradient', 'mended', 'wide_gain'},
+  ),
+  'a scale and bias that restore nothing': (
+    'scale_and_bias_restore', {'restore': wrongly}, {'error_32', 'error_64'},
+  ),
+  'means that every layer moves': (
+    'bias_alone_sets_the_mean', {'strategy': 'none'}, {'own', 'one', 'all'},
+  ),
+}  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('plant', PLANTS)
+def test_planted_opposite_turns_the_verdict(plant, tmp_path, num_devices):
+  num_devices(2)
+  name, options, turned = PLANTS[plant]
+  module = claims.load(name)
+  values = module.measure(_lab.Lab(tmp_path, quick=True), **options)['values']
+  outcomes = {
+    c.quantity: criteria.judge(
+      c._replace(seeds=1), values[c.quantity]
+    ).outcome
+    for c in module.CRITERIA
+  }  # fmt: skip
+  for quantity in turned:
+    assert outcomes[quantity] != SUPPORTED, outcomes
+
+
+@pytest.mark.slow
+def test_smoke_run_of_every_claim_ends_and_resumes(tmp_path):
+  done = command(f'--workdir={tmp_path}', '--quick', f'--doc={tmp_path}/c.md')
+  assert done.returncode == 0, done.stderr[-2000:]
+  found = json.loads((tmp_path / 'claims.json').read_text())
+  assert [r['name'] for r in found] == NAMES
+  page = (tmp_path / 'claims.html').read_text()
+  assert page.count('<svg') == len(NAMES)
+  assert 'http://www.w3.org' in page and 'src="http' not in page
+  for name in NAMES:
+    svg = tmp_path / 'figures' / 'claims' / f'{name}.svg'
+    assert svg.stat().st_size < 100_000
+  again = command(f'--workdir={tmp_path}', '--quick')
+  assert again.returncode == 0

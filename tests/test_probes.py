@@ -1,0 +1,141 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tiny
+from scipy import stats
+
+from bn_jax import step
+from bn_jax.diagnostics import dependence, gaussianity, undone
+from bn_jax.diagnostics.gradient_components import gradient_components
+from bn_jax.diagnostics.linear_values import linear_values
+from bn_jax.diagnostics.update_split import share, update_split
+
+RANDOM = np.random.default_rng(0)
+# Skewed, heavy-tailed and normal units, in unequal units.
+X = np.stack(
+  [
+    RANDOM.exponential(3, 500),
+    RANDOM.standard_t(5, 500) - 7,
+    RANDOM.normal(2, 0.1, 500),
+  ],
+  1,
+).astype(np.float32)
+
+
+def test_gaussianity_is_scipys():
+  np.testing.assert_allclose(gaussianity.skewness(X), stats.skew(X), rtol=1e-3)
+  np.testing.assert_allclose(
+    gaussianity.excess_kurtosis(X), stats.kurtosis(X), rtol=1e-3, atol=1e-3
+  )
+  z = (X - X.mean(0)) / X.std(0)
+  quantiles = stats.norm.ppf((np.arange(200_000) + 0.5) / 200_000)
+  wanted = [stats.wasserstein_distance(unit, quantiles) for unit in z.T]
+  np.testing.assert_allclose(gaussianity.wasserstein(X), wanted, atol=5e-3)
+
+
+def test_gaussianity_of_a_unit_that_never_varies_is_finite():
+  x = np.ones((50, 2), np.float32)
+  assert np.isfinite(gaussianity.wasserstein(x)).all()
+  assert (np.asarray(gaussianity.skewness(x)) == 0).all()
+
+
+def test_correlation_and_whiteness_are_numpys():
+  x = X @ RANDOM.normal(size=(3, 3)).astype(np.float32)
+  wanted = np.corrcoef(x.T)[np.triu_indices(3, 1)]
+  np.testing.assert_allclose(
+    dependence.correlation(x), np.sqrt(np.mean(wanted**2)), rtol=1e-4
+  )
+  cov = np.cov(x.T, bias=True)
+  np.testing.assert_allclose(
+    dependence.whiteness(x),
+    np.linalg.norm(cov - np.eye(3)) / np.sqrt(3),
+    rtol=1e-4,
+  )
+
+
+def test_components_are_cosines():
+  h = RANDOM.normal(size=(40, 3))
+  d = RANDOM.normal(size=(40, 3))
+  off = h - h.mean(0)
+  d[:, 1], d[:, 2] = 2.0, 3 * off[:, 2]
+  found = gradient_components(jnp.array(h), jnp.array(d))
+  wanted = abs((d[:, 0] * off[:, 0]).sum()) / (
+    np.linalg.norm(d[:, 0]) * np.linalg.norm(off[:, 0])
+  )
+  np.testing.assert_allclose(found.scale, [wanted, 0, 1], atol=1e-5)
+  wanted = abs(d[:, 0].sum()) / np.linalg.norm(d[:, 0]) / 40**0.5
+  np.testing.assert_allclose(found.shift, [wanted, 1, 0], atol=1e-5)
+
+
+def test_update_split_of_a_product():
+  old = {'a': {'kernel': jnp.array([2.0])}, 'b': {'kernel': jnp.array([3.0])}}
+  new = {'a': {'kernel': jnp.array([4.0])}, 'b': {'kernel': jnp.array([2.0])}}
+  changes = update_split(
+    lambda p: p['a']['kernel'] * p['b']['kernel'], old, new
+  )
+  assert {k: float(v[0]) for k, v in changes.items()} == {
+    'a/kernel': 6.0,
+    'b/kernel': -2.0,
+  }
+  assert float(share(changes, 'a/kernel')) == 0.75
+
+
+@pytest.mark.parametrize(
+  ('kept', 'wanted'), [(1.0, 0.0), (0.0, 1.0), (0.25, 0.75), (-1.0, 2.0)]
+)
+def test_share_undone(kept, wanted):
+  proposed = jnp.array([3.0, -4.0])
+  assert float(undone.share_undone(proposed, kept * proposed)) == wanted
+  sideways = kept * proposed + jnp.array([4.0, 3.0])
+  assert float(undone.share_undone(proposed, sideways)) == wanted
+  tree = lambda x: {'dense_0': {'kernel': x, 'bias': x[:1]}}  # noqa: E731
+  found = undone.shares_by_layer(
+    tree(jnp.zeros(2)), tree(proposed), tree(kept * proposed)
+  )
+  assert {k: float(v) for k, v in found.items()} == {'dense_0': wanted}
+  size = float(undone.length(tree(jnp.zeros(2)), tree(proposed)))
+  assert size == pytest.approx(34**0.5)
+  assert float(undone.cosine(proposed, jnp.zeros(2))) == 0
+  assert float(undone.cosine(proposed, -2 * proposed)) == pytest.approx(-1)
+
+
+def test_probes_work_under_vmap():
+  x = jnp.stack([X, 2 * X + 1])
+  for probe in (gaussianity.wasserstein, dependence.correlation):
+    found = jax.vmap(probe)(x)
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-3)
+
+
+def test_shift_scale_share_is_of_radial_steps_and_biases():
+  kernel = jnp.array([[3.0, 1.0], [4.0, 0.0]])
+  old = {'dense_0': {'kernel': kernel, 'bias': jnp.zeros(2)}}
+
+  def share_of(step, bias=0.0):
+    new = {'dense_0': {'kernel': kernel + step, 'bias': jnp.full(2, bias)}}
+    return float(undone.shift_scale_share(old, new, ['dense_0']))
+
+  assert share_of(0.5 * kernel) == pytest.approx(1)
+  sideways = jnp.array([[4.0, 0.0], [-3.0, 2.0]])
+  assert share_of(sideways) == pytest.approx(0, abs=1e-6)
+  assert share_of(sideways, 5.0) == pytest.approx(50 / 79)
+  assert share_of(sideways + kernel) == pytest.approx(26 / 55)
+
+
+def test_linear_values_are_what_dense_layers_see():
+  run = tiny.run(('batch_norm',), model__depth=2)
+  state = tiny.start(run)
+  model = step.assemble(run.config, {}, tiny.CLASSES).model
+  image = tiny.batch()['image']
+  variables = {'params': state.params, 'batch_stats': state.batch_stats}
+  found = linear_values(model, variables, image, train=True)
+  assert list(found) == ['dense_0', 'dense_1', 'head']
+  np.testing.assert_array_equal(found['dense_0'][0], image)
+  for path, (x, y) in found.items():
+    own = state.params[path]
+    wanted = x @ own['kernel'] + own.get('bias', 0)
+    np.testing.assert_allclose(y, wanted, rtol=1e-3, atol=1e-3)
+  standard = (found['dense_0'][1] - found['dense_0'][1].mean(0)) / (
+    found['dense_0'][1].std(0)
+  )
+  np.testing.assert_allclose(found['dense_1'][0], np.tanh(standard), atol=1e-2)
