@@ -36,17 +36,19 @@ def put(tree, sharding):
   return jax.tree.map(place, tree)
 
 
-def fetch(tree):
+def fetch(tree, stoppable: bool = True):
   """Waits for arrays and brings them whole to every process, as NumPy's.
 
   Raises:
-    Stopped: If a signal asks to stop before they are there (one process).
+    Stopped: If a signal has asked to stop, and it is `stoppable` (one process;
+      several stop together, where they agree on it).
   """
   if jax.process_count() > 1:
     from jax.experimental import multihost_utils
 
     return multihost_utils.process_allgather(tree, tiled=True)
-  _wait(tree)
+  if stoppable:
+    _wait(tree)
   return jax.device_get(tree)
 
 
@@ -54,9 +56,11 @@ def _wait(tree):
   """Blocks in Python rather than in JAX, so that a signal gets through."""
   delay = POLL_SECONDS / 16
   leaves = [x for x in jax.tree.leaves(tree) if isinstance(x, jax.Array)]
-  while not all(x.is_ready() for x in leaves):
+  while True:
     if stopping.requested():
       raise stopping.stopped('early')
+    if all(x.is_ready() for x in leaves):
+      return
     time.sleep(delay)
     delay = min(2 * delay, POLL_SECONDS)
 

@@ -104,7 +104,7 @@ class Population:
   def host(self, state):
     """The state of the real members, as NumPy arrays (members, ...)."""
     count = len(self.members)
-    return jax.tree.map(lambda x: x[:count], hosts.fetch(state))
+    return jax.tree.map(lambda x: x[:count], hosts.fetch(state, False))
 
   def _over_members(self, function, specs, num_shared=1):
     """Maps a member's function over the population, as one jitted program."""
