@@ -3,9 +3,14 @@
 from bn_jax.functional.batch_norm import batch_norm
 from bn_jax.functional.moments import Moments, moments
 from bn_jax.functional.normalize import normalize
-from bn_jax.functional.running import unbiased_variance, update_running
+from bn_jax.functional.running import (
+  AVERAGES,
+  unbiased_variance,
+  update_running,
+)
 
 __all__ = [
+  'AVERAGES',
   'Moments',
   'batch_norm',
   'moments',

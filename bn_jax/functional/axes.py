@@ -3,6 +3,7 @@
 import functools
 
 import jax
+import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 
 # What the backward pass keeps beside the inputs: values with this name, all of
@@ -11,13 +12,37 @@ from jax.ad_checkpoint import checkpoint_name
 # one subtraction, and XLA is free to fuse it wherever it likes.
 _KEPT = 'bn_jax_statistics'
 
-keep = functools.partial(checkpoint_name, name=_KEPT)
+
+def keep(x):
+  """x, kept for the backward pass."""
+  if jnp.iscomplexobj(x):  # which jax.checkpoint cannot round
+    return jax.lax.complex(keep(x.real), keep(x.imag))
+  return checkpoint_name(x, _KEPT)
+
 
 recompute = functools.partial(
   jax.checkpoint,
   policy=jax.checkpoint_policies.save_only_these_names(_KEPT),
   prevent_cse=False,
 )
+
+# What exceeds the caches is read as seldom as can be.
+_LARGE = 4 << 20
+
+
+def is_large(x):
+  """Whether a pass over x goes through the memory."""
+  return x.size * x.dtype.itemsize >= _LARGE
+
+
+def apart(mean, x):
+  """The mean; for a large x a copy, so that XLA sees another x - mean.
+
+  XLA's CPU backend fuses `x - mean` into a reduction only if nothing else uses
+  it, and writes it to memory otherwise: the better choice where x fits into
+  the caches, two passes lost where it does not. Other backends fuse it always.
+  """
+  return jax.lax.optimization_barrier(mean) if is_large(x) else mean
 
 
 def feature_axes(ndim, axis):

@@ -53,7 +53,7 @@ def batch_norm(
     ValueError: stop_gradient names something else.
   """
   x = jnp.asarray(x)
-  stop_gradient = check_stop_gradient(stop_gradient)
+  stop = check_stop_gradient(stop_gradient)
   axes = axes_lib.reduction_axes(x.ndim, axis)
   given = [a for a in (x, scale, bias) if a is not None]
   dtype = jnp.result_type(*given) if dtype is None else dtype
@@ -62,17 +62,15 @@ def batch_norm(
 
   @axes_lib.recompute
   def run(x, scale, bias, mask, epsilon):
-    found = moments_of(
+    found, rest = moments_of(
       x.astype(least), mask, axes, (axis_name, axis_index_groups)
     )
-    for name in stop_gradient:
-      found = found._replace(
-        **{name: jax.lax.stop_gradient(found._asdict()[name])}
-      )
+    stopped = {n: jax.lax.stop_gradient(getattr(found, n)) for n in stop}
+    found = found._replace(**stopped)
     var = found.var
     if mask is not None:
       var, scale, bias = _hold_empty(found, scale, bias)
-    y = normalize_by(x, found.mean, var, scale, bias, epsilon, axes)
+    y = normalize_by(x, found.mean, var, scale, bias, epsilon, axes, rest)
     return y.astype(dtype), found
 
   return run(x, scale, bias, mask, epsilon)

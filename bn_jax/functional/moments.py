@@ -54,23 +54,51 @@ def moments(
 
   @axes_lib.recompute
   def run(x, mask):
-    return moments_of(x.astype(dtype), mask, axes, group)
+    return moments_of(x.astype(dtype), mask, axes, group)[0]
 
   return run(x, mask)
 
 
 def moments_of(x, mask, axes, group):
-  """Moments of x, which is float32 or wider, without choosing what is kept."""
+  """Moments of x, and what the mean's rounding left out.
+
+  x is float32 or wider; what is kept for the backward pass is left to the
+  caller. The statistics are taken around a value near the mean, so that no
+  digits are lost to a large mean; mean + rest is the mean to about twice the
+  digits of mean.
+
+  Returns:
+    Moments, and rest, which counts as a constant.
+  """
   count = _count(x, mask, axes, group)
   at_least_1 = jnp.maximum(count, 1)
-  if mask is None:
-    total = x.sum(axes)
+  if mask is None and group[0] is None and axes and axes_lib.is_large(x):
+    mean, rest = _mean_around_first(x, axes, at_least_1)
+    square = _square_sum(x, mean, rest, mask, axes)
   else:
-    total = x.sum(axes, where=jnp.broadcast_to(mask != 0, x.shape))
-  mean = axes_lib.keep(_psum(total, group) / at_least_1)
-  square = _square_sum(x, mean, mask, axes)
-  var = axes_lib.keep(_psum(square, group) / at_least_1)
-  return Moments(mean, var, count)
+    mean = axes_lib.keep(_psum(_sum(x, mask, axes), group) / at_least_1)
+    left = _sum(x - jnp.expand_dims(mean, axes), mask, axes)
+    rest = jax.lax.stop_gradient(_psum(left, group) / at_least_1)
+    rest = axes_lib.keep(rest)
+    square = _psum(_square_sum(x, mean, rest, mask, axes), group)
+  var = square / at_least_1
+  # Around the mean itself: |rest|^2 less, but not below 0.
+  var -= jax.lax.stop_gradient(jnp.minimum(var, _square(rest)))
+  return Moments(mean, axes_lib.keep(var), count), rest
+
+
+def _mean_around_first(x, axes, count):
+  """The mean, and what its rounding left out, in one pass.
+
+  The values are summed around the mean of the first example, which is at most
+  sqrt(n) standard deviations from the mean of n.
+  """
+  first = jax.lax.slice_in_dim(x, 0, 1, axis=axes[0])
+  near = jax.lax.stop_gradient(first.mean(axes))
+  step = _sum(x - jnp.expand_dims(near, axes), None, axes) / count
+  mean = axes_lib.keep(near + step)
+  rest = jax.lax.stop_gradient((near - mean) + step)
+  return mean, axes_lib.keep(rest)
 
 
 def _psum(x, group):
@@ -93,27 +121,42 @@ def _count(x, mask, axes, group):
   return jnp.broadcast_to(count, shape)
 
 
-def _difference(x, mean, mask, axes):
-  difference = x - jnp.expand_dims(mean, axes)
-  return difference if mask is None else jnp.where(mask != 0, difference, 0)
+def _masked(x, mask):
+  return x if mask is None else jnp.where(mask != 0, x, 0)
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(3,))
-def _square_sum(x, mean, mask, axes):
-  """sum |x - mean|^2, where mean is the mean of x over all the shards."""
-  difference = _difference(x, mean, mask, axes)
-  if jnp.iscomplexobj(difference):
-    return (difference.real**2 + difference.imag**2).sum(axes)
-  return (difference * difference).sum(axes)
+def _square(x):
+  return x.real**2 + x.imag**2 if jnp.iscomplexobj(x) else x * x
+
+
+def _reduce(x, axes):
+  # The barrier keeps XLA from repeating what follows, a few operations a
+  # feature, in the loops over x; its transpose does so in the backward pass.
+  return jax.lax.optimization_barrier(x.sum(axes))
+
+
+def _sum(x, mask, axes):
+  return _reduce(_masked(x, mask), axes)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(4,))
+def _square_sum(x, mean, rest, mask, axes):
+  """sum |x - mean|^2, where mean + rest is x's mean over all the shards."""
+  difference = _masked(x - jnp.expand_dims(mean, axes), mask)
+  return _reduce(_square(difference), axes)
 
 
 @_square_sum.defjvp
 def _square_sum_jvp(axes, primals, tangents):
-  """Leaves out the path through the mean, -2 sum(x - mean) dmean.
+  """Leaves out the path through the mean, -2 sum(x - mean - rest) dmean.
 
   It is 0 once it is summed over the shards; written out it would cost a
-  reduction and add rounding errors.
+  reduction and add rounding errors. x + (-mean), so that it is not the
+  x - mean of a reduction: see `apart`.
   """
-  x, mean, mask = primals
-  product = _difference(x, mean, mask, axes).conj() * tangents[0]
-  return _square_sum(x, mean, mask, axes), 2 * product.real.sum(axes)
+  x, mean, rest, mask = primals
+  dx = tangents[0]
+  difference = _masked(x + jnp.expand_dims(-mean, axes), mask)
+  product = _reduce((difference.conj() * dx).real, axes)
+  product -= (rest.conj() * _sum(dx, mask, axes)).real
+  return _square_sum(x, mean, rest, mask, axes), 2 * product

@@ -48,8 +48,11 @@ def normalize(
   return run(x, mean, var, scale, bias, epsilon)
 
 
-def normalize_by(x, mean, var, scale, bias, epsilon, axes):
-  """The same without choosing dtypes and what is kept."""
+def normalize_by(x, mean, var, scale, bias, epsilon, axes, rest=None):
+  """The same without choosing the result's dtype and what is kept.
+
+  The mean is mean + rest, as `moments_of` gives it.
+  """
   x, mean = _at_least_float32(x), _at_least_float32(mean)
   factor = jax.lax.rsqrt(_at_least_float32(var) + epsilon)
   if scale is not None:
@@ -57,6 +60,8 @@ def normalize_by(x, mean, var, scale, bias, epsilon, axes):
   factor = axes_lib.keep(factor)
   dtype = jnp.promote_types(jnp.result_type(x, mean), factor.dtype)
   offset = jnp.zeros_like(factor) if bias is None else _at_least_float32(bias)
+  if rest is not None:
+    offset = offset - rest * factor
   dtype = jnp.promote_types(dtype, offset.dtype)
   mean, factor, offset = (
     jnp.expand_dims(a.astype(dtype), axes) for a in (mean, factor, offset)
@@ -71,7 +76,7 @@ def _at_least_float32(x):
 
 @jax.custom_jvp
 def _affine(x, mean, factor, offset):
-  return (x - mean) * factor + offset
+  return (x + -mean) * factor + offset
 
 
 def _affine_jvp(primals, tangents):
@@ -85,7 +90,11 @@ def _affine_jvp(primals, tangents):
     0 if type(t) is jax.custom_derivatives.SymbolicZero else t for t in tangents
   )
   out = _affine(x, mean, factor, offset)
-  dout = (x - mean) * dfactor + (doffset - factor * dmean) + factor * dx
+  dout = (
+    (x - axes_lib.apart(mean, x)) * dfactor
+    + (doffset - factor * dmean)
+    + factor * dx
+  )
   return out, jnp.broadcast_to(dout, out.shape).astype(out.dtype)
 
 
