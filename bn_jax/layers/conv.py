@@ -10,13 +10,19 @@ fast form: where it would swap two axes of an operand by name, they have been
 swapped in memory before, and the names swap back. Since the derivative is made
 of plain convolutions, every mode works: reverse, forward, second order, vmap.
 The price: forward mode itself is of a slow form inside a loop on a CPU.
+
+A second trap lies in small images: XLA takes the larger of image and kernel
+for the image, which leaves the fast form in any program. There the convolution
+is a matrix product.
 """
 
 import functools
+import math
 from typing import Any
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 from jax import lax
 
 _FORM = ('NHWC', 'HWIO', 'NHWC')
@@ -38,58 +44,111 @@ class Conv(nn.Conv):
 
 def _conv(x, kernel, strides, padding, **options):
   """jax.lax.conv_general_dilated with flax's arguments; see the module."""
-  if x.ndim != 4 or not _plain(options):
+  dilations = (*options['lhs_dilation'], *options['rhs_dilation'])
+  plain = options['feature_group_count'] == 1 and set(dilations) == {1}
+  if x.ndim != 4 or not plain:
     return lax.conv_general_dilated(x, kernel, strides, padding, **options)
-  if not isinstance(padding, str):
-    padding = tuple(map(tuple, padding))
+  if isinstance(padding, str):
+    padding = lax.padtype_to_pads(
+      x.shape[1:3], kernel.shape[:2], strides, padding
+    )
+  padding = tuple(map(tuple, padding))
   return conv2d(x, kernel, tuple(strides), padding, options['precision'])
 
 
-def _plain(options) -> bool:
-  dilations = (*options['lhs_dilation'], *options['rhs_dilation'])
-  return options['feature_group_count'] == 1 and set(dilations) == {1}
-
-
 @functools.partial(jax.custom_jvp, nondiff_argnums=(2, 3, 4))
-def conv2d(x, kernel, strides=(1, 1), padding='SAME', precision=None):
+def conv2d(x, kernel, strides, padding, precision=None):
   """Convolves images with a kernel.
 
   Args:
     x: (batch, height, width, in).
     kernel: (height, width, in, out), of the dtype of `x`.
-    strides: Two integers.
-    padding: 'SAME', 'VALID', or ((low, high), (low, high)).
+    strides: (vertical, horizontal).
+    padding: ((above, below), (left, right)).
     precision: As jax.lax.conv_general_dilated takes it.
 
   Returns:
     (batch, height, width, out), as jax.lax.conv_general_dilated gives it.
   """
-  return lax.conv_general_dilated(
-    x, kernel, strides, padding, dimension_numbers=_FORM, precision=precision
-  )
+  conv = _Convolution(strides, padding, precision)
+  if conv.is_small(x, kernel):
+    return lax.platform_dependent(
+      x, kernel, cpu=conv.by_patches, default=conv.plain
+    )
+  return conv.plain(x, kernel)
 
 
 @conv2d.defjvp
 def _conv2d_jvp(strides, padding, precision, primals, tangents):
-  conv = functools.partial(
-    lax.conv_general_dilated,
-    window_strides=strides,
-    padding=padding,
-    precision=precision,
-  )
-
-  def plain(x, kernel, dx, dkernel):
-    y = conv(dx, kernel, dimension_numbers=_FORM)
-    return y + conv(x, dkernel, dimension_numbers=_FORM)
-
-  def fast_transposed(x, kernel, dx, dkernel):
-    kernel = kernel.swapaxes(2, 3)
-    y = conv(dx, kernel, dimension_numbers=_KERNEL_SWAPPED)
-    x, dkernel = x.transpose(3, 1, 2, 0), dkernel.transpose(2, 0, 1, 3)
-    z = conv(x, dkernel, dimension_numbers=_BATCH_IS_FEATURE)
-    return y + z.transpose(2, 0, 1, 3)
-
+  conv = _Convolution(strides, padding, precision)
+  by_patches = _product_rule(conv.by_patches)
+  small = conv.is_small(*primals)
   dy = lax.platform_dependent(
-    *primals, *tangents, cpu=fast_transposed, default=plain
+    *primals,
+    *tangents,
+    cpu=by_patches if small else conv.fast_when_transposed,
+    default=_product_rule(conv.plain),
   )
   return conv2d(*primals, strides, padding, precision), dy
+
+
+def _product_rule(conv):
+  return lambda x, kernel, dx, dkernel: conv(dx, kernel) + conv(x, dkernel)
+
+
+class _Convolution:
+  """The forms of one convolution."""
+
+  def __init__(self, strides, padding, precision):
+    self._strides, self._padding = strides, padding
+    self._precision = precision
+
+  def _as(self, form, x, kernel):
+    return lax.conv_general_dilated(
+      x,
+      kernel,
+      self._strides,
+      self._padding,
+      dimension_numbers=form,
+      precision=self._precision,
+    )
+
+  def plain(self, x, kernel):
+    return self._as(_FORM, x, kernel)
+
+  def fast_when_transposed(self, x, kernel, dx, dkernel):
+    """The derivative, whose transpose in dx and dkernel is of the fast form."""
+    y = self._as(_KERNEL_SWAPPED, dx, kernel.swapaxes(2, 3))
+    x, dkernel = x.transpose(3, 1, 2, 0), dkernel.transpose(2, 0, 1, 3)
+    return y + self._as(_BATCH_IS_FEATURE, x, dkernel).transpose(2, 0, 1, 3)
+
+  def by_patches(self, x, kernel):
+    """The patches under the kernel, as rows of a matrix, times the kernel."""
+    height, width = self._output_size(x, kernel)
+    down, right = self._strides
+    edges = [(0, 0), *self._padding, (0, 0)]
+    zero = jnp.zeros((), x.dtype)
+    x = lax.pad(x, zero, [(*edge, 0) for edge in edges])  # may be negative
+    patches = [
+      x[:, a::down, b::right][:, :height, :width]
+      for a in range(kernel.shape[0])
+      for b in range(kernel.shape[1])
+    ]
+    return jnp.matmul(
+      jnp.concatenate(patches, axis=-1),
+      kernel.reshape(-1, kernel.shape[-1]),
+      precision=self._precision,
+    )
+
+  def is_small(self, x, kernel) -> bool:
+    """Whether XLA would swap image and kernel, forward or in the gradient."""
+    sizes = self._output_size(x, kernel), x.shape[1:3]
+    return min(map(math.prod, sizes)) < math.prod(kernel.shape[:2])
+
+  def _output_size(self, x, kernel):
+    return tuple(
+      (x.shape[1 + i] + sum(self._padding[i]) - kernel.shape[i])
+      // self._strides[i]
+      + 1
+      for i in (0, 1)
+    )

@@ -60,17 +60,20 @@ def check_images(name: str, x) -> None:
     )
 
 
-_POOLS = {'max': jnp.max, 'average': jnp.mean}
+_POOLS = {
+  'max': lambda a, b: jnp.maximum(*map(jnp.maximum, a, b)),
+  'average': lambda a, b: (sum(a) + sum(b)) / 4,
+}
 
 
 def pool(name: str, x):
   """Halves height and width over 2 x 2 windows; an odd last row falls away.
 
-  A reshape and a reduction: the gradient of XLA's windowed maximum is tens of
-  times slower on a CPU.
+  The four corners are compared as arrays of their own: on a CPU that is ten
+  times faster than XLA's windowed maximum with its gradient. Corners that tie
+  share the gradient.
   """
-  reduce = pick('model.pooling', name, _POOLS)
-  batch, height, width, channels = x.shape
-  height, width = height // 2, width // 2
-  x = x[:, : 2 * height, : 2 * width]
-  return reduce(x.reshape(batch, height, 2, width, 2, channels), axis=(2, 4))
+  combine = pick('model.pooling', name, _POOLS)
+  height, width = (2 * (size // 2) for size in x.shape[1:3])
+  rows = [x[:, i:height:2] for i in (0, 1)]
+  return combine(*[[r[:, :, j:width:2] for j in (0, 1)] for r in rows])
