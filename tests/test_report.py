@@ -47,6 +47,7 @@ def test_the_table_number_by_number(found, written):
   assert best.diverged == 0 and best.seeds == 10
   assert best.parameters == 57_010
   assert best.steps_per_second == 3400 and best.speed == 0.85
+  assert best.seconds == best.steps / 3400
   none = found.loc['none', '']
   alive = tests['test/accuracy'].sum()['none']
   assert none.accuracy == pytest.approx((alive + 2 * 0.1) / 10)
@@ -83,8 +84,9 @@ def test_the_verdict_names_the_best_the_gap_and_the_failures(written):
   said = report.verdict(report.read(written))
   assert said.startswith('batch_norm reaches the highest test accuracy, 7')
   assert re.search(
-    r': 6\.\d points above renormalize \(paired over 10 seeds', said
-  )
+    r': 6\.\d \[6\.\d, 7\.\d\] points above renormalize'
+    r" \(paired over 10 seeds, Holm's p = 0\.006\)", said
+  )  # fmt: skip
   assert 'diverged, counted at chance: 2 of none.' in said
   assert 'cannot be told' not in said and 'Only' not in said
 
@@ -92,10 +94,18 @@ def test_the_verdict_names_the_best_the_gap_and_the_failures(written):
 def test_the_verdict_does_not_claim_what_few_seeds_cannot_show(tmp_path):
   synthetic.write_study(tmp_path, seeds=range(3), rates=(0.1,))
   said = report.verdict(report.read(tmp_path))
-  assert 'none, activation_penalty and renormalize cannot be told' in (
-    said.replace('activation_penalty, none', 'none, activation_penalty')
-  )
+  assert 'above renormalize (paired over 3 seeds). Below 6 seeds' in said
   assert 'Only 3 seeds' in said
+
+
+def test_the_verdict_names_those_that_cannot_be_told_from_the_best(
+  tmp_path, monkeypatch
+):
+  monkeypatch.setitem(synthetic.LEVEL, 'renormalize', 0.7201)
+  synthetic.write_study(tmp_path, seeds=range(10), rates=(0.1,))
+  said = report.verdict(report.read(tmp_path))
+  assert re.search(r'(batch_norm|renormalize) cannot be told from it\.$', said)
+  assert re.search(r'points above activation_penalty', said)
 
 
 class _Reader(HTMLParser):

@@ -159,7 +159,8 @@ def over_field(df, metric='test/accuracy', *, x='model.depth', chance=0.1):
   values = np.unique(scores.field)
   if values.min() > 0 and values.max() / values.min() >= 8:
     ax.set_xscale('log', base=2)
-    ax.set_xticks(values, [f'{v:g}' for v in values], minor=False)
+  if len(values) <= 10:
+    ax.set_xticks(values, [f'{v:g}' for v in values])
   ax.set_xlabel(_field_label(x))
   ax.set_ylabel('final ' + style.label(metric))
   style.percent(ax.yaxis, metric)
@@ -186,8 +187,8 @@ def best_after_trials(df, metric='validation/accuracy', *, chance=0.1):
   """What a user with a budget of k tuning trials would have got.
 
   Args:
-    df: of `results.load`, phase 'tune'; members with the same hyperparameters
-      are one trial, whose score is their mean.
+    df: of `results.load`, phase 'tune', one variant; members with the same
+      hyperparameters are one trial, whose score is their mean.
     metric: a column, higher is better.
     chance: accuracy of a guess.
 
@@ -200,7 +201,7 @@ def best_after_trials(df, metric='validation/accuracy', *, chance=0.1):
   table = style.styles(scores.strategy.unique())
   for name in style.ordered(table):
     mine = scores[scores.strategy == name]
-    keys = ['variant', 'learning_rate', *hparams]
+    keys = ['learning_rate', *hparams]
     trials = mine.groupby(keys, dropna=False).score.mean().to_numpy()
     found = statistics.best_after_trials(trials)
     style.draw_band(ax, name, np.arange(1, len(trials) + 1), found, table[name])

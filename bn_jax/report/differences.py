@@ -112,7 +112,7 @@ def _ends(row, name, scale, form):
 
 def _working_text(row):
   if np.isnan(row.working_low):
-    return 'none'
+    return 'no rate tried'
   least = 'at least ' if row.working_open else ''
   ends = f'{row.working_low:.2g} to {row.working_high:.2g}'
   return f'{ends} ({least}{row.working_decades:.1f})'

@@ -106,11 +106,13 @@ def _tuning(study):
     'Share of runs that reach at least the accuracy on the axis.',
     lambda: plots.profile(final, study.metric, chance=chance),
   )  # fmt: skip
-  yield Panel(
-    'best_after_trials', 'Best after k tuning trials',
-    'Expected best validation accuracy of a user with a budget of k trials.',
-    lambda: plots.best_after_trials(tune, chance=chance),
-  )  # fmt: skip
+  for variant in _shown_variants(study):
+    mine = tune[tune.variant == variant]
+    yield Panel(
+      *_at(variant, 'best_after_trials', 'Best after k tuning trials'),
+      'Expected best validation accuracy of a user with a budget of k trials.',
+      lambda df=mine: plots.best_after_trials(df, chance=chance),
+    )
 
 
 _SITES = {

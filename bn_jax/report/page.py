@@ -1,7 +1,6 @@
 """`report.html`: one file, no network, and what belongs beside it."""
 
 import html
-import json
 from importlib import resources
 from string import Template
 
@@ -196,9 +195,7 @@ def _say(value):
   if isinstance(value, dict):
     return ', '.join(f'{k} {_say(v)}' for k, v in value.items())
   if isinstance(value, list):
-    return (
-      ' to '.join(map(_say, value)) if _is_range(value) else json.dumps(value)
-    )
+    return (' to ' if _is_range(value) else ', ').join(map(_say, value))
   return f'{value:g}' if isinstance(value, float) else str(value)
 
 

@@ -66,7 +66,7 @@ def hover(fig):
 
 
 def _series(fig, line):
-  scale = 100 if line.ax.get_ylabel().endswith('(%)') else 1
+  percent = line.ax.get_ylabel().endswith('(%)')
   pixels = line.ax.transData.transform(
     list(zip(line.x, line.found.point, strict=True))
   )
@@ -79,10 +79,14 @@ def _series(fig, line):
     'y': y,
     'at': [f'{across * value:,.5g}' for value in line.x],
     'text': [
-      f'{scale * p:.4g} [{scale * low:.4g}, {scale * high:.4g}]'
+      f'{_say(p, percent)} [{_say(low, percent)}, {_say(high, percent)}]'
       for p, low, high in zip(*line.found, strict=True)
     ],
   }
+
+
+def _say(value, percent):
+  return f'{100 * value:.1f}' if percent else f'{value:.4g}'
 
 
 def _box(fig, ax):

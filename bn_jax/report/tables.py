@@ -34,7 +34,8 @@ def table(df, summaries, *, target=None, chance=0.1, strategies=None):
     `distance` (from normalized, at the end, mean over sites); `undone` (mean
     share of the optimizer's change that a post-step edit undid); `diverged`
     (runs); `parameters`; `steps_per_second` (of all members together); `speed`
-    (as a ratio to `none`). What was not measured is NaN.
+    (as a ratio to `none`); `seconds` (`steps` at that speed: the machine's time
+    for one run to reach the target). What was not measured is NaN.
   """
   if target is None:
     target = study_lib.default_target(df, chance)
@@ -70,6 +71,7 @@ def _row(df, summaries, target, chance):
   for name in ('parameters', 'steps_per_second'):
     values = [s[name] for s in mine if s.get(name) is not None]
     row[name] = np.mean(values) if values else np.nan
+  row['seconds'] = row['steps'] / row['steps_per_second']
   return row
 
 
@@ -145,6 +147,12 @@ def _steps_text(row):
   return steps + (f' ({100 * row.reached:.0f}%)' if row.reached < 1 else '')
 
 
+def _seconds_text(row):
+  if not np.isfinite(row.seconds):
+    return '-'
+  return format(row.seconds, ',.1f' if row.seconds >= 1 else '.2g')
+
+
 def _undone_text(row):
   return '-' if np.isnan(row.undone) else f'{100 * row.undone:.0f}'
 
@@ -162,6 +170,8 @@ def columns(found) -> list[Column]:
     Column('loss', 'test loss', 'nats', 'test\nloss', _plain('loss', '.3f')),
     Column('steps', f'steps to {goal}', 'median; runs that reach it',
            f'steps\nto {goal}', _steps_text),
+    Column('seconds', f'time to {goal}', 'seconds of machine per run',
+           f'time to\n{goal}, s', _seconds_text),
     Column('distance', 'distance from N(0, 1)', 'std. dev.', 'from\nN(0,1)',
            _plain('distance', '.3f')),
     Column('undone', 'undone', '%', 'undone\n%', _undone_text),
@@ -215,6 +225,7 @@ def _tex(text):
 
 # What a narrow terminal leaves to the report, first to last.
 _EXPENDABLE = (
+  'seconds',
   'parameters',
   'steps_per_second',
   'loss',

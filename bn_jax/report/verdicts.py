@@ -3,6 +3,7 @@
 from bn_jax import statistics
 
 SIGNIFICANT = 0.05
+MIN_PAIRS = 6  # 2 / 2**5, the least p of five, is above 0.05
 
 
 def scores(study):
@@ -53,20 +54,23 @@ def _others(found, best):
   if not len(table):
     return '.'
   clear = table[table.p_holm <= SIGNIFICANT]
-  close = [name for name in table.index if name not in clear.index]
-  text = ''
+  near = (clear if len(clear) else table).difference.idxmax()
+  row = table.loc[near]
+  ends = _points(-row.difference, -row.high, -row.low)
+  paired = f'paired over {row.pairs:.0f} seeds'
   if len(clear):
-    near = clear.difference.idxmax()
-    points = -100 * clear.difference[near]
-    text = (
-      f': {points:.1f} points above {near}'
-      + f' (paired over {clear.pairs[near]:.0f} seeds,'
-      f' Holm-adjusted p = {p_text(clear.p_holm[near])})'
-    )
-  text += '.'
-  if close:
-    text += f' {_and(close)} cannot be told from it.'
-  return text
+    paired += f", Holm's p = {p_text(row.p_holm)}"
+  text = f': {ends} points above {near} ({paired}).'
+  if row.pairs < MIN_PAIRS:
+    return f'{text} Below {MIN_PAIRS} seeds no difference can be significant.'
+  close = [name for name in table.index if name not in clear.index]
+  return text + (f' {_and(close)} cannot be told from it.' if close else '')
+
+
+def _points(point, low, high):
+  if low == high:
+    return f'{100 * point:.1f}'
+  return f'{100 * point:.1f} [{100 * low:.1f}, {100 * high:.1f}]'
 
 
 def p_text(p):
