@@ -30,12 +30,11 @@ def update_running(
   """
   dtype = jnp.result_type(running, value)
   real = jnp.finfo(dtype).dtype
-  momentum = jnp.asarray(momentum, real)
   if average == 'ema':
-    weight = 1 - momentum
-    decay = momentum
+    decay, weight = jnp.asarray(momentum, real), jnp.asarray(1 - momentum, real)
   else:
-    weight = _weight(jnp.asarray(count, real) + 1, momentum, average)
+    t = jnp.asarray(count, real) + 1
+    weight = _weight(t, jnp.asarray(momentum, real), average)
     decay = 1 - weight
   new = decay * running + weight * value
   if present is not None:

@@ -91,7 +91,7 @@ class BatchNorm(nn.Module):
     )
     x = jnp.asarray(x)
     shape = [x.shape[a] for a in axes_lib.feature_axes(x.ndim, self.axis)]
-    running = self._running(shape)
+    running = self._running(shape, use_running_average)
     scale, bias = self._parameters(shape)
     given = [a for a in (x, scale, bias) if a is not None]
     dtype = dtypes.canonicalize_dtype(*given, dtype=self.dtype)
@@ -106,10 +106,13 @@ class BatchNorm(nn.Module):
       self.sow('intermediates', 'normalized', run(None, None)[0])
     return y
 
-  def _running(self, shape):
+  def _running(self, shape, use_running_average):
     dtype = jnp.float32 if self.force_float32_reductions else self.param_dtype
     inits = {'mean': jnp.zeros, 'var': jnp.ones}
-    if self.average != 'ema':
+    # Evaluation does without: statistics from elsewhere have no count.
+    if self.average != 'ema' and (
+      self.is_initializing() or not use_running_average
+    ):
       inits['count'] = jnp.zeros
     return {
       name: self.variable('batch_stats', name, init, shape, dtype)
