@@ -145,7 +145,7 @@ class Population:
     return self._put(rows, PartitionSpec('member', None, None, 'data'))
 
   def check(self):
-    """Traces the start, so that what cannot be built is refused early.
+    """Traces a chunk, so that what cannot be built is refused early.
 
     Returns:
       The shapes and dtypes of the state.
@@ -160,7 +160,11 @@ class Population:
     shape = (self.layout.slots, 1, 1, self.config['batch_size'])
     first = jax.ShapeDtypeStruct(shape, np.int32)
     args = (self._seeds, self._hparams, first, self._data)
-    return jax.eval_shape(self._initialize, *args)
+    state = jax.eval_shape(self._initialize, *args)
+    rows, every = log['eval_every'] // log['every'], log['every']
+    indices = jax.ShapeDtypeStruct((shape[0], rows, every, shape[3]), np.int32)
+    jax.eval_shape(self._train, state, indices, self._data)
+    return state
 
   def initialize(self):
     """The state of every member before its first step."""

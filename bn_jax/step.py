@@ -125,11 +125,19 @@ class _Run:
   def _sum(self, x):
     return x if self.axis_name is None else jax.lax.psum(x, self.axis_name)
 
-  def _mean(self, batch_stats):
-    """Makes statistics that each device took of its own part the same."""
+  def _mean(self, batch_stats, batch):
+    """Makes statistics that each device took of its own part the same.
+
+    A part weighs by how many of its examples count.
+    """
     if self.axis_name is None:
       return batch_stats
-    return jax.lax.pmean(batch_stats, self.axis_name)
+    count, parts = count_of(batch), self._sum(1)
+    total = self._sum(count)
+    share = jnp.where(total > 0, count / jnp.maximum(total, 1), 1 / parts)
+    return jax.tree.map(
+      lambda x: self._sum((share * x).astype(x.dtype)), batch_stats
+    )
 
   def _forward(self, parts, batch, seed, step):
     key = jax.random.fold_in(jax.random.key(seed), step)
@@ -191,7 +199,7 @@ class _Run:
     stepped = state.replace(
       step=state.step + 1,
       params=optax.apply_updates(state.params, updates),
-      batch_stats=self._mean(out.batch_stats),
+      batch_stats=self._mean(out.batch_stats, batch),
       opt_state=opt_state,
     )
     new = parts.strategy.post_step(stepped, forward)

@@ -4,6 +4,7 @@ import functools
 
 from bn_jax.errors import bounded, pick
 from bn_jax.layers.batch_norm import BatchNorm
+from bn_jax.layers.ghost_batch_norm import GhostBatchNorm
 from bn_jax.strategies.base import Strategy
 
 STOPS = {
@@ -21,6 +22,7 @@ def batch_norm(
   average: str = 'debiased',
   stop_gradient: str = 'none',
   affine: bool = True,
+  ghost_batch_size: int = 0,
 ) -> Strategy:
   """H' = (H - mean) / sqrt(var + epsilon), then scale * H' + bias.
 
@@ -39,6 +41,8 @@ def batch_norm(
       for a constant. Anything but `none` is the naive form that the textbook
       warns of.
     affine: Whether a learned scale and bias follow.
+    ghost_batch_size: Examples that share statistics (Hoffer et al. 2017); 0
+      for those of the batch.
   """
 
   bounded('strategy.batch_norm.momentum', momentum, least=0, most=1)
@@ -46,9 +50,14 @@ def batch_norm(
   stops = pick('strategy.batch_norm.stop_gradient', stop_gradient, STOPS)
   pick('strategy.batch_norm.average', average, AVERAGES)
 
+  bounded('strategy.batch_norm.ghost_batch_size', ghost_batch_size, least=0)
+  module = BatchNorm
+  if ghost_batch_size:
+    module = functools.partial(GhostBatchNorm, size=ghost_batch_size)
+
   def layers(built):
     norm = functools.partial(
-      BatchNorm,
+      module,
       momentum=momentum,
       epsilon=epsilon,
       average=average,
