@@ -11,6 +11,10 @@ from bn_jax.layers.affine import Affine, Identity
 from bn_jax.layers.site import SiteValues
 from bn_jax.strategies.base import Strategy
 
+# A deviation below this share of the mean is float32's rounding: a unit whose
+# inputs are all dead does not vary, and a division would blow up its weights.
+ROUNDING = 1e-6
+
 
 def renormalize(
   every: int = 1, preserve_function: bool = False, affine: bool = True
@@ -97,7 +101,9 @@ def _edit(variables, forward, preserve_function):
 def _mean_and_std(values: SiteValues):
   """Each unit's mean and divisor, (features,): 1 for one that never varies."""
   moments = values.moments('input')
-  return moments.mean, jnp.where(moments.var > 0, jnp.sqrt(moments.var), 1.0)
+  std = jnp.sqrt(moments.var)
+  varies = std > ROUNDING * jnp.abs(moments.mean)
+  return moments.mean, jnp.where(varies, std, 1.0)
 
 
 def _normalize_like(forward):
