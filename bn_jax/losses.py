@@ -28,10 +28,13 @@ def undone(updates, proposed, kept):
   """The share of the optimizer's change that an edit took back.
 
   -<edit, update> / |update|^2, the projection of the edit on the step: 1 if
-  the edit restored the old parameters, 0 if it went at right angles.
+  the edit restored the old parameters, 0 if it went at right angles or if
+  nothing was proposed, as in the first step of a warm-up.
   """
   edit = trees.subtract(kept, proposed)
-  return -trees.dot(edit, updates) / trees.dot(updates, updates)
+  size = trees.dot(updates, updates)
+  share = -trees.dot(edit, updates) / jnp.where(size == 0, 1, size)
+  return jnp.where(size == 0, 0, share)
 
 
 def count_of(batch):
