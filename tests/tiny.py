@@ -1,0 +1,191 @@
+"""Runs that are small enough to compile in a second."""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from bn_jax import config as config_lib
+from bn_jax import step, strategies
+from bn_jax.data import Dataset, Split
+from bn_jax.forward import Forward
+from bn_jax.layers.site import survey
+from bn_jax.population import Population
+
+BATCH = 16
+CLASSES = 3
+# Strategies that meet in more than one place of action.
+CHAINS = (
+  ('batch_norm', 'adaptive_grad_clip'),
+  ('lsuv', 'activation_penalty'),
+  ('lsuv', 'renormalize', 'adaptive_grad_clip'),
+)
+# Every strategy of the folder: a new file is under test with no edit here.
+CASES = [*((name,) for name in strategies.names()), *CHAINS]
+each_case = {'argnames': 'chained', 'argvalues': CASES, 'ids': '+'.join}
+
+
+def split(count, seed):
+  """Three clouds in 6 dimensions, in raw units far from standardized."""
+  random = np.random.default_rng(seed)
+  label = random.integers(0, CLASSES, count).astype(np.int32)
+  centers = np.random.default_rng(0).normal(size=(CLASSES, 6))
+  image = centers[label] + 0.5 * random.normal(size=(count, 6))
+  return Split((20 + 5 * image).astype(np.float32), label)
+
+
+def dataset():
+  train = split(96, 1)
+  mean = train.image.mean(keepdims=True)[0]
+  std = train.image.std(keepdims=True)[0]
+  return Dataset(
+    'clouds', train, split(40, 2), split(24, 3), CLASSES, mean, std, ('abc',)
+  )
+
+
+def config(chained=('none',), model='mlp', **fields):
+  """A run's ConfigDict; fields by dotted name, with `__` for the dot."""
+  made = config_lib.default('+'.join(chained), model)
+  small = {
+    'num_train_steps': 20,
+    'batch_size': BATCH,
+    'model.depth': 2,
+    'model.width': 8,
+    'log.every': 5,
+    'log.eval_every': 10,
+  }
+  if model == 'mlp':
+    small['model.activation'] = 'tanh'
+  given = {k.replace('__', '.'): v for k, v in fields.items()}
+  for field, value in (small | given).items():
+    config_lib.value(made, field)  # a typo here is an error
+    made.update_from_flattened_dict({field: value})
+  return made
+
+
+def batch(number=0, size=BATCH):
+  """A fixed batch, raw."""
+  return split(size, 10 + number)._asdict()
+
+
+class Net(NamedTuple):
+  """A model and its strategy on a batch, below the step."""
+
+  strategy: strategies.Strategy
+  forward: Forward
+  state: step.State
+  image: np.ndarray
+  """Standardized, in float64."""
+
+
+def net(chained, batch_=None, model='mlp', **fields) -> Net:
+  """A network whose scales and biases are not 1 and 0, which would hide."""
+  made = config(chained, model, **fields).to_dict()
+  parts = step.assemble(made, {}, CLASSES)
+  given = dict(batch() if batch_ is None else batch_)
+  given['image'] = (given['image'] - spec().mean) / spec().std
+  sites = survey(parts.model, given['image'])
+  forward = Forward(parts.model, given, sites, jax.random.key(0))
+
+  @jax.jit
+  def initialize():
+    return parts.model.init(jax.random.key(1), given['image'], train=False)
+
+  variables = initialize()
+  random = np.random.default_rng(0)
+  params = jax.tree.map(
+    lambda x: np.float32(x + 0.3 * random.normal(size=x.shape)),
+    variables['params'],
+  )
+  none = np.int32(-1)
+  stats = variables.get('batch_stats', {})
+  state = step.State(np.int32(1), params, stats, (), {}, 0, none, none)
+  return Net(parts.strategy, forward, state, np.float64(given['image']))
+
+
+class Run(NamedTuple):
+  """A program of one run, jitted."""
+
+  config: dict
+  program: step.Program
+  initialize: object
+  train_step: object
+  eval_step: object
+  forward: object
+
+
+def run(chained=('none',), **fields) -> Run:
+  """A run's functions; the same arguments give the same compiled programs."""
+  return _run(tuple(chained), tuple(sorted(fields.items())))
+
+
+@functools.cache
+def _run(chained, fields):
+  made = config(chained, **dict(fields)).to_dict()
+  program = step.build(made, spec())
+  jitted = (
+    jax.jit(f)
+    for f in (
+      program.initialize,
+      program.train_step,
+      program.eval_step,
+      program.forward,
+    )
+  )
+  return Run(made, program, *jitted)
+
+
+def spec():
+  data = dataset()
+  return step.Spec((6,), np.float32, CLASSES, data.mean, data.std)
+
+
+def start(run, seed=0, hparams=None, batch_=None):
+  return run.initialize(
+    np.uint32(seed), hparams or {}, batch() if batch_ is None else batch_
+  )
+
+
+def population(chained, members, data=None, **fields):
+  made = config(chained, **fields).to_dict()
+  return Population(made, data or dataset(), members)
+
+
+def member(seed=0, **hparams):
+  return {
+    'seed': seed,
+    'hparams': {k.replace('__', '.'): v for k, v in hparams.items()},
+  }
+
+
+def leaves(tree):
+  return [np.asarray(x) for x in jax.tree.leaves(tree)]
+
+
+def assert_trees_equal(found, wanted):
+  assert jax.tree.structure(found) == jax.tree.structure(wanted)
+  for a, b in zip(leaves(found), leaves(wanted), strict=True):
+    np.testing.assert_array_equal(a, b)
+
+
+def assert_trees_close(found, wanted, rtol=1e-4, atol=1e-5):
+  assert jax.tree.structure(found) == jax.tree.structure(wanted)
+  for a, b in zip(leaves(found), leaves(wanted), strict=True):
+    np.testing.assert_allclose(a, b, rtol=rtol, atol=atol)
+
+
+class StoppedError(Exception):
+  """Stands for whatever ends a process."""
+
+
+def stop_at(step):
+  """A `progress` that ends a run at a step."""
+  taken = []
+
+  def progress(steps):
+    taken.append(steps)
+    if sum(taken) >= step:
+      raise StoppedError
+
+  return progress
