@@ -27,6 +27,18 @@ class Parser(argparse.ArgumentParser):
       allow_abbrev=False,
     )
 
+  def add_processes(self):
+    """Adds the flags of a run that is spread over several processes."""
+    several = self.add_argument_group(
+      'several processes',
+      'One run on several hosts, with the same command on each but for '
+      '--process-id; under Slurm and on TPU pods all three are found. See '
+      'docs/clusters.md.',
+    )
+    several.add_argument('--coordinator', metavar='HOST:PORT')
+    several.add_argument('--num-processes', type=int, metavar='N')
+    several.add_argument('--process-id', type=int, metavar='I')
+
   def error(self, message):
     """Says in one line what is wrong with the flags."""
     raise UserError(f'flags: {message}')

@@ -1,4 +1,4 @@
-"""What has to be set before JAX wakes up: host devices and caches.
+"""What has to be set before JAX wakes up: host devices, caches, processes.
 
 Floor 0. On a CPU each core becomes a device of its own, because one run per
 core beats one run on all cores.
@@ -7,6 +7,13 @@ core beats one run on all cores.
 import os
 import pathlib
 
+from bn_jax.errors import UserError
+
+# Seconds until a process that nobody hears of counts as lost; the others end.
+LOST_SECONDS = 60
+# Seconds that processes wait for each other at the start.
+START_SECONDS = 300
+
 
 def cache_dir() -> pathlib.Path:
   """Where compiled programs are kept between runs."""
@@ -14,11 +21,25 @@ def cache_dir() -> pathlib.Path:
   return pathlib.Path(base) / 'bn_jax' / 'xla'
 
 
-def set_up() -> None:
+def set_up(
+  coordinator: str | None = None,
+  num_processes: int | None = None,
+  process_id: int | None = None,
+) -> None:
   """Configures JAX; call it before anything touches a device.
 
   Flags that the user has set (`JAX_NUM_CPU_DEVICES`, `XLA_FLAGS` with a number
   of host devices, `JAX_COMPILATION_CACHE_DIR`) are left alone.
+
+  Args:
+    coordinator: host:port of process 0, where several processes are one run.
+    num_processes: How many there are.
+    process_id: Which one this is, from 0. Where none of the three is given,
+      JAX finds them itself under Slurm (in a step of several tasks) and on a
+      TPU pod.
+
+  Raises:
+    UserError: For a part of the three, or if the processes do not meet.
   """
   import jax
 
@@ -29,3 +50,66 @@ def set_up() -> None:
     jax.config.update('jax_compilation_cache_dir', str(cache_dir()))
   jax.config.update('jax_persistent_cache_min_compile_time_secs', 0)
   jax.config.update('jax_persistent_cache_min_entry_size_bytes', 0)
+  given = check(coordinator, num_processes, process_id)
+  if given or in_cluster():
+    _connect(given)
+
+
+def check(coordinator, num_processes, process_id) -> dict:
+  """The three flags as arguments of `jax.distributed`; {} if none is given.
+
+  Raises:
+    UserError: For a part of the three, or a number out of range.
+  """
+  flags = {
+    'coordinator': coordinator,
+    'num-processes': num_processes,
+    'process-id': process_id,
+  }
+  missing = [f'--{name}' for name, value in flags.items() if value is None]
+  if len(missing) == len(flags):
+    return {}
+  if missing:
+    raise UserError(
+      f'flags: {" and ".join(missing)} missing; --coordinator=HOST:PORT, '
+      '--num-processes=N and --process-id=I go together'
+    )
+  if num_processes < 1:
+    raise UserError(f'--num-processes: {num_processes}; at least 1')
+  if not 0 <= process_id < num_processes:
+    raise UserError(
+      f'--process-id: {process_id}; 0 to {num_processes - 1} are allowed'
+    )
+  if not coordinator.rpartition(':')[2].isdigit() or ':' not in coordinator:
+    raise UserError(f'--coordinator: {coordinator!r}; must be HOST:PORT')
+  return {
+    'coordinator_address': coordinator,
+    'num_processes': num_processes,
+    'process_id': process_id,
+  }
+
+
+def in_cluster() -> bool:
+  """Whether this is one of several tasks of a Slurm step or of a TPU pod."""
+  tasks = os.environ.get('SLURM_STEP_NUM_TASKS', '1')
+  workers = os.environ.get('TPU_WORKER_HOSTNAMES', '')
+  return (tasks.isdigit() and int(tasks) > 1) or ',' in workers
+
+
+def _connect(given):
+  import jax
+
+  if given.get('num_processes') == 1:
+    return
+  try:
+    jax.distributed.initialize(
+      **given,
+      initialization_timeout=START_SECONDS,
+      heartbeat_timeout_seconds=LOST_SECONDS,
+    )
+  except Exception as error:
+    reason = ' '.join(str(error).split())[:200]
+    raise UserError(
+      f'--coordinator: the processes did not meet within {START_SECONDS} s '
+      f'({reason})'
+    ) from None

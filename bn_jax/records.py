@@ -116,9 +116,7 @@ class Workdir:
     Raises:
       UserError: If the path, or a part of it, is no folder.
     """
-    for part in (self.path, *self.path.parents):
-      if part.exists() and not part.is_dir():
-        raise UserError(f'workdir: {self.path}; {part} is not a folder')
+    check_folder(self.path)
     return (self.path / 'config.json').exists()
 
   def create(self, config: dict, members: list[dict]) -> None:
@@ -179,16 +177,32 @@ class Workdir:
       with self.written(), open(self.path / CURVES, 'r+b') as file:
         file.truncate(self.so_far['bytes'])
 
-  @contextlib.contextmanager
   def written(self):
-    """Turns the failure of a write in the folder into one line."""
-    try:
-      yield
-    except OSError as error:
-      raise UserError(
-        f'workdir: {self.path} cannot be written: {error.strerror}; what is '
-        'there stays, and the same command goes on from it'
-      ) from None
+    """A context that turns the failure of a write in the folder into a line."""
+    return writing(self.path)
+
+
+@contextlib.contextmanager
+def writing(path: pathlib.Path):
+  """Turns the failure of a write in a workdir into one line."""
+  try:
+    yield
+  except OSError as error:
+    raise UserError(
+      f'workdir: {path} cannot be written: {error.strerror}; what is there '
+      'stays, and the same command goes on from it'
+    ) from None
+
+
+def check_folder(path: pathlib.Path) -> None:
+  """Refuses a path that is no folder and cannot become one.
+
+  Raises:
+    UserError: Names the part that is in the way.
+  """
+  for part in (path, *path.parents):
+    if part.exists() and not part.is_dir():
+      raise UserError(f'workdir: {path}; {part} is not a folder')
 
 
 def _mark(data: bytes, before: dict | None = None) -> dict:

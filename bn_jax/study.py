@@ -15,7 +15,7 @@ import numpy as np
 from scipy.stats import qmc
 
 from bn_jax import config as config_lib
-from bn_jax import records, strategies, train
+from bn_jax import hosts, records, strategies, train
 from bn_jax.errors import UserError, bounded
 from bn_jax.fields import flatten
 
@@ -76,31 +76,46 @@ class Study:
     return sum(each * case.config.num_train_steps for case in self.cases)
 
   def claim(self, command: str) -> None:
-    """Makes the folder this study's, or checks that it is already."""
+    """Makes the folder this study's, or checks that it is already.
+
+    Raises:
+      UserError: For a folder, or a case, that cannot be used.
+    """
+    if not hosts.on_first(self._is_claimed):
+      for case in self.cases:
+        train.check(case.config, self._tuning(case)[1])
+      hosts.on_first(lambda: self._write(command))
+
+  def _is_claimed(self):
+    records.check_folder(self.path)
+    path = self.path / 'config.json'
+    if not path.exists():
+      return False
+    records.check_version(self.path)
+    found = records.read_json(path)
+    found.pop('command', None)
+    difference = records.compare(found, self._wanted())
+    if difference:
+      raise UserError(
+        f'workdir: {self.path} holds another study; {difference}; choose '
+        'another --workdir or delete it'
+      )
+    return True
+
+  def _wanted(self):
     wanted = {
       'study': self.settings.to_dict(),
       'cases': {c.folder('case'): c.config.to_dict() for c in self.cases},
     }
-    wanted = json.loads(json.dumps(wanted, default=str))
-    path = self.path / 'config.json'
-    if path.exists():
-      found = records.read_json(path)
-      found.pop('command', None)
-      difference = records.compare(found, wanted)
-      if difference:
-        raise UserError(
-          f'workdir: {self.path} holds another study; {difference}; choose '
-          'another --workdir or delete it'
-        )
-      return
-    try:
+    return json.loads(json.dumps(wanted, default=str))
+
+  def _write(self, command):
+    with records.writing(self.path):
       (self.path / 'runs').mkdir(parents=True, exist_ok=True)
       records.write_json(self.path / 'environment.json', records.environment())
-      records.write_json(path, {'command': command, **wanted})
-    except OSError as error:
-      raise UserError(
-        f'workdir: {self.path} cannot be written: {error.strerror}'
-      ) from None
+      records.write_json(
+        self.path / 'config.json', {'command': command, **self._wanted()}
+      )
 
   def run(self, progress: Callable[[str, int], None]) -> None:
     """Tunes, writes down the choice, and trains the seeds to be reported.
@@ -109,7 +124,7 @@ class Study:
       progress: Called with what is running and how many run-steps it took.
     """
     choices = {c.folder('case'): self.tune(c, progress) for c in self.cases}
-    records.write_json(self.path / 'choice.json', choices)
+    hosts.on_first(lambda: self._write_choice(choices))
     for case in self.cases:
       hparams = choices[case.folder('case')]['hparams']
       members = [
@@ -118,8 +133,12 @@ class Study:
       ]
       self._fit(case, 'final', members, progress, test=True)
 
-  def tune(self, case: Case, progress) -> dict:
-    """Trains a case's trials and returns the best by validation accuracy."""
+  def _write_choice(self, choices):
+    with records.writing(self.path):
+      records.write_json(self.path / 'choice.json', choices)
+
+  def _tuning(self, case):
+    """The points that a case tries, and its members."""
     points = trials(self.settings, case.strategy)
     seeds = range(self.settings.tuning_seeds)
     members = [
@@ -127,8 +146,13 @@ class Study:
       for point in points
       for seed in seeds
     ]
+    return points, members
+
+  def tune(self, case: Case, progress) -> dict:
+    """Trains a case's trials and returns the best by validation accuracy."""
+    points, members = self._tuning(case)
     self._fit(case, 'tune', members, progress, test=False)
-    return self.choose(case, points)
+    return hosts.on_first(lambda: self.choose(case, points))
 
   def choose(self, case: Case, points: list[dict]) -> dict:
     """The trial with the highest final validation accuracy, on average."""

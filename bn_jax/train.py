@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 from bn_jax import config as config_lib
 from bn_jax import data, hosts, stopping, trees
 from bn_jax.errors import UserError
+from bn_jax.population import Population
 from bn_jax.records import Workdir
 from bn_jax.rounds import Rounds
 from bn_jax.saving import Point, Saver
@@ -54,12 +55,28 @@ def fit(
   if done is not None:
     progress(config['num_train_steps'])
     return done
-  dataset = load(data_config)
-  data.check_batch_size(config['batch_size'], dataset.train.num_examples)
-  _check_augment(config, dataset)
+  dataset = _dataset(config, data_config)
   loop = _Loop(config, dataset, members, folder, progress, test)
   hosts.on_first(lambda: folder.create(config, members))
   return loop.run()
+
+
+def check(config, members: list[dict]) -> None:
+  """Refuses what `fit` would, and writes nothing.
+
+  Raises:
+    UserError: For a config, data set or strategy that cannot be used.
+  """
+  config_lib.validate(config)
+  config, data_config = config.to_dict(), config.data
+  Population(config, _dataset(config, data_config), members[:1]).check()
+
+
+def _dataset(config, data_config):
+  dataset = load(data_config)
+  data.check_batch_size(config['batch_size'], dataset.train.num_examples)
+  _check_augment(config, dataset)
+  return dataset
 
 
 def load(data_config):

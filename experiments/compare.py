@@ -26,20 +26,22 @@ def main(argv):
   parser.add_argument('--trials', type=int, help='tuning trials per strategy')
   parser.add_argument('--tuning-seeds', type=int, help='seeds that tune')
   parser.add_argument('--seeds', type=int, help='seeds that are reported')
+  parser.add_processes()
   flags, overrides = parser.parse(argv)
   print(f'bn_jax compare: {flags.config} -> {flags.workdir}', flush=True)
   make_config, settings = cli.load_study(flags, overrides)
 
-  from bn_jax import devices, progress, report, study
+  from bn_jax import devices, hosts, progress, report, study
 
-  devices.set_up()
+  devices.set_up(flags.coordinator, flags.num_processes, flags.process_id)
   comparison = study.Study(make_config, settings, flags.workdir)
   comparison.claim(shlex.join(['python', '-m', 'experiments.compare', *argv]))
   with progress.bar(comparison.total_steps()) as advance:
     comparison.run(advance)
-  page = report.write(flags.workdir)
-  report.print_table(flags.workdir)
-  print(f'report: {page}')
+  if hosts.first():
+    page = report.write(flags.workdir)
+    report.print_table(flags.workdir)
+    print(f'report: {page}')
 
 
 if __name__ == '__main__':

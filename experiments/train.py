@@ -23,6 +23,7 @@ def main(argv):
     '--config', required=True, metavar='FILE.py:STRATEGY[+STRATEGY]'
   )
   parser.add_argument('--workdir', required=True, help='the run, new or old')
+  parser.add_processes()
   flags, overrides = parser.parse(argv)
   print(f'bn_jax train: {flags.config} -> {flags.workdir}', flush=True)
   path, _, names = flags.config.partition(':')
@@ -30,7 +31,7 @@ def main(argv):
 
   from bn_jax import devices, progress, train
 
-  devices.set_up()
+  devices.set_up(flags.coordinator, flags.num_processes, flags.process_id)
   member = {
     'seed': config.seed,
     'hparams': {'optimizer.learning_rate': config.optimizer.learning_rate},
