@@ -175,7 +175,8 @@ class _Run:
     """
     parts, batch = self._parts(state.hparams), self._standardize(batch)
     forward = self._forward(parts, batch, state.seed, state.step)
-    count = self._sum(count_of(batch))
+    # A batch that is masked out whole has no loss, rather than 0 / 0.
+    count = jnp.maximum(self._sum(count_of(batch)), 1)
 
     def objective(params):
       out = forward(params, state.batch_stats)
