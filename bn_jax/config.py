@@ -200,9 +200,16 @@ def replace(config: dict, values: Mapping) -> dict:
 
   The values may be traced: this is how a population's hyperparameters reach
   the strategy, the model and the optimizer.
+
+  Raises:
+    UserError: If there is no such field; a default would run in its stead.
   """
-  config = dict(config)
   for field, new in values.items():
-    name, _, rest = field.partition('.')
-    config[name] = replace(config[name], {rest: new}) if rest else new
+    value(config, field)
+    config = _set(config, field.split('.'), new)
   return config
+
+
+def _set(config, names, new):
+  name, *rest = names
+  return {**config, name: _set(config[name], rest, new) if rest else new}
