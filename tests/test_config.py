@@ -1,0 +1,112 @@
+"""Fields, their ranges, and how numbers of a member reach them.
+
+Planted and seen: a bound left out, a multiple not checked, `replace` in
+place, `replace` that makes a new field, a chain in the order of a dict.
+"""
+
+import json
+
+import pytest
+import tiny
+
+from bn_jax import config as config_lib
+from bn_jax import models, strategies
+from bn_jax.errors import UserError
+
+
+@pytest.mark.parametrize('name', strategies.names())
+@pytest.mark.parametrize('model', models.names())
+def test_defaults_are_valid(name, model):
+  made = config_lib.default(name, model)
+  config_lib.validate(made)
+  assert made.strategies == (name,)
+  assert dict(made.strategy[name]) == strategies.defaults(name)
+  json.dumps(made.to_dict())
+
+
+def test_the_order_of_a_chain_is_that_of_its_names():
+  """ConfigDict sorts its keys, so that a dict's order would be the alphabet."""
+  made = config_lib.default('renormalize+adaptive_grad_clip+lsuv')
+  wanted = ('renormalize', 'adaptive_grad_clip', 'lsuv')
+  assert made.strategies == wanted and sorted(made.strategy) == sorted(wanted)
+  assert config_lib.default('').strategies == ('none',)
+
+
+@pytest.mark.parametrize(
+  'chained, model, words',
+  [
+    ('batchnorm', 'mlp', "^strategy: 'batchnorm'; .* batch_norm"),
+    ('none', 'lenet', "^model.name: 'lenet'; .* mlp"),
+  ],
+)
+def test_unknown_names(chained, model, words):
+  with pytest.raises(UserError, match=words):
+    config_lib.default(chained, model)
+
+
+@pytest.mark.parametrize(
+  'field, given, words',
+  [
+    ('num_train_steps', 0, '0; at least 1'),
+    ('num_train_steps', 12, '12; must be a multiple of log.every, which is 5'),
+    ('log.eval_every', 12, '12; must be a multiple of log.every, which is 5'),
+    ('log.every', 0, '0; at least 1'),
+    ('log.unit', -1, '-1; at least 0'),
+    ('batch_size', 0, '0; at least 1'),
+    ('mesh.data', 3, '3; must divide batch_size, which is 16'),
+    ('mesh.data', 0, '0; at least 1'),
+    ('mesh.group', -1, '-1; at least 0'),
+    ('mesh.statistics', 'mine', "'mine'; allowed are global, local"),
+    ('dtype', 'int8', "'int8'; allowed are float32"),
+    ('augment', 'flip', "'flip'; allowed are none"),
+    ('optimizer.learning_rate', -0.1, '-0.1; at least 0'),
+    ('optimizer.learning_rate', float('nan'), 'nan; at least 0'),
+    ('optimizer.weight_decay', -1.0, '-1.0; at least 0'),
+    ('optimizer.warmup_steps', -1, '-1; at least 0'),
+    ('optimizer.warmup_steps', 21, '21; at most num_train_steps'),
+    ('data.limit', -1, '-1; at least 0'),
+    ('checkpoint.keep', 0, '0; at least 1'),
+    ('seed', 2**32, '4294967296; at most 4294967295'),
+    ('model.depth', 0, '0; at least 1'),
+  ],
+)
+def test_what_is_out_of_range_is_named(field, given, words):
+  made = tiny.config()
+  config_lib.validate(made)
+  made = tiny.config(**{field: given})
+  with pytest.raises(UserError, match=f'^{field}: {words}') as caught:
+    config_lib.validate(made)
+  assert '\n' not in str(caught.value)
+
+
+def test_every_bound_is_of_a_field():
+  for field in config_lib.BOUNDS:
+    config_lib.value(config_lib.default(), field)
+
+
+def test_a_field_by_its_dotted_name():
+  made = config_lib.default('batch_norm')
+  assert config_lib.value(made, 'strategy.batch_norm.momentum') == 0.9
+  for missing in ('lr', 'optimizer.lr', 'batch_size.x', 'strategy.none.x'):
+    with pytest.raises(UserError, match=f"no field '{missing}'"):
+      config_lib.value(made, missing)
+
+
+def test_replaced_values_leave_the_rest_and_the_original():
+  made = config_lib.default('batch_norm').to_dict()
+  new = config_lib.replace(
+    made, {'seed': 3, 'strategy.batch_norm.momentum': 0.5}
+  )
+  assert new['strategy']['batch_norm']['momentum'] == 0.5
+  assert made['strategy']['batch_norm']['momentum'] == 0.9
+  new['strategy']['batch_norm']['momentum'] = 0.9
+  assert new == {**made, 'seed': 3}
+
+
+@pytest.mark.parametrize(
+  'field', ['sed', 'optimizer.rate', 'optimiser.learning_rate', 'seed.x']
+)
+def test_a_number_for_a_field_that_is_not_there_is_refused(field):
+  """Or else a member would run with the default, and say otherwise."""
+  with pytest.raises(UserError, match=f"no field '{field}'"):
+    config_lib.replace(config_lib.default().to_dict(), {field: 1.0})
