@@ -117,9 +117,8 @@ def _builder(name, data_dir):
   except Exception as error:
     raise _damaged(name, data_dir or _folder(data_dir), error) from error
   try:
-    with contextlib.redirect_stderr(io.StringIO()):  # banners of what it lacks
-      with contextlib.redirect_stdout(io.StringIO()):
-        return tfds.builder(name, **options)
+    with contextlib.redirect_stdout(io.StringIO()):  # a banner on what it lacks
+      return tfds.builder(name, **options)
   except tfds.core.DatasetNotFoundError as error:
     raise _unknown(name, data_dir) from error
   except Exception as error:
