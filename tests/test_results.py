@@ -125,6 +125,13 @@ def test_a_study_has_phases_strategies_variants_and_what_varies(tmp_path):
   assert finals['final-none-d6']['parameters'] == 56_410
 
 
+def test_a_variant_may_hold_a_hyphen(tmp_path):
+  synthetic.write_run(tmp_path / 'runs' / 'final-none-optimizer.decay=1e-3')
+  df = results.load(tmp_path)
+  assert set(df.strategy) == {'none'}
+  assert set(df.variant) == {'optimizer.decay=1e-3'}
+
+
 def test_a_folder_of_studies_keeps_them_apart(tmp_path):
   for name in ('a', 'b'):
     synthetic.write_study(tmp_path / name, ('none',), seeds=(1,))

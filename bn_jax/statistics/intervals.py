@@ -51,7 +51,6 @@ def interval(samples, statistic=np.mean, *, num_resamples=9999, seed=0):
   low, high = _bootstrap(
     strata, _pool(statistic), num_resamples, seed, *methods
   )
-  low, high = (np.where(np.isnan(e), point, e) for e in (low, high))
   return Interval(point, low[()], high[()])
 
 
