@@ -126,7 +126,7 @@ def test_an_edit_that_undoes_nothing_turns_the_verdict():
                 module.quantities(bad, reached))  # fmt: skip
   assert found['parameters'] == found['function'] == NOT_SUPPORTED
   assert found['repeated'] == found['batch_norm'] == NOT_SUPPORTED
-  assert found['slower'] == found['path'] == NOT_SUPPORTED
+  assert found['slower'] == NOT_SUPPORTED
 
 
 def units(correlation, distance):

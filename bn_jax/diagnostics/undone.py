@@ -78,55 +78,71 @@ def proposed_moments(program, old, new, batch):
 
   Returns:
     One array: at each site the change of the mean of what arrives, in the
-    standard deviations that it had, and of its logarithm.
+    standard deviations that it had, and of the logarithm of these; 0 for a
+    unit that does not vary.
   """
 
   def moments(state):
     sites = program.forward(state, batch).sites.values()
     return [values.moments('input') for values in sites]
 
-  changes = [
-    ((b.mean - a.mean) / jnp.sqrt(a.var), jnp.log(b.var / a.var) / 2)
-    for a, b in zip(moments(old), moments(new), strict=True)
-  ]
-  return ravel_pytree(changes)[0]
+  def change(a, b):
+    alive = (a.var > 0) & (b.var > 0)
+    var = jnp.where(alive, a.var, 1), jnp.where(alive, b.var, 1)
+    shift = (b.mean - a.mean) / jnp.sqrt(var[0])
+    return jnp.where(alive, shift, 0), jnp.log(var[1] / var[0]) / 2
+
+  pairs = zip(moments(old), moments(new), strict=True)
+  return ravel_pytree([change(a, b) for a, b in pairs])[0]
 
 
-def successive_steps(program, plain, state, batches, held_out) -> dict:
+def successive_steps(program, plain, idle, state, batches, held_out) -> dict:
   """Takes steps and asks of each what the strategy's edit undid.
+
+  An edit that normalizes on the step's own batch moves the parameters even
+  where the optimizer does not. So a step is kept as far as it makes edited
+  parameters differ from those that are edited without it.
 
   Args:
     program: Of the run, of `bn_jax.step.build`.
     plain: The same without the edit: its step is the optimizer's proposal.
+    idle: The hparams under which the optimizer does not move.
     state: Where to start; what happens here does not come back.
     batches: Raw, (steps, size, ...) each.
     held_out: A raw batch on which the function is looked at.
 
   Returns:
     `parameters`, `function`: share undone; `layers`: of each linear layer;
-    `proposed`, `kept`: lengths of the step; `idle`: share of the squared step
-    that only shifts or scales units; all (steps, ...). `cosine` of successive
-    proposals to change the units' moments, (steps - 1,).
+    `proposed`, `kept`: lengths of the step; `net`: of the whole way, edit
+    included; `idle`: share of the squared step that only shifts or scales
+    units; all (steps, ...). `cosine` of successive proposals to change the
+    units' moments, (steps - 1,).
   """
   feeders = [site.feeder for site in program.sites]
 
   def logits(state):
     return program.forward(state, held_out).logits
 
-  def change(a, b):
+  def flat(a, b):
     return ravel_pytree(trees.subtract(b.params, a.params))[0]
 
   def step(old, batch):
     new, _ = plain.train_step(old, batch)
     net, _ = program.train_step(old, batch)
-    before = logits(old)
-    layers = shares_by_layer(old.params, new.params, net.params)
+    base, _ = program.train_step(old.replace(hparams=idle), batch)
+    # The edited step, put where the optimizer started.
+    kept = trees.subtract(net.params, base.params)
+    kept = jax.tree.map(jnp.add, old.params, kept)
+    layers = shares_by_layer(old.params, new.params, kept)
+    wanted, left = logits(new) - logits(old), logits(net) - logits(base)
+    proposal = flat(old, new)
     return net, {
-      'parameters': share_undone(change(old, new), change(old, net)),
+      'parameters': share_undone(proposal, flat(base, net)),
       'layers': jnp.stack(list(layers.values())),
-      'function': share_undone(logits(new) - before, logits(net) - before),
+      'function': share_undone(wanted, left),
       'proposed': length(old.params, new.params),
-      'kept': length(old.params, net.params),
+      'kept': length(base.params, net.params),
+      'net': length(old.params, net.params),
       'idle': shift_scale_share(old.params, new.params, feeders),
       'moments': proposed_moments(program, old, new, batch),
     }

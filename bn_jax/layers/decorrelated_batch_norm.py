@@ -49,14 +49,16 @@ def whiten(x, mean, cov, method: str):
     method: `zca`, x C^(-1/2), stays as near to x as can be; `cholesky` is
       Gram and Schmidt's: unit j is made of units 1 to j.
   """
-  x = jnp.moveaxis(x - mean, 0, -1)  # (groups, size, n)
   if method == 'zca':
-    y = inverse_sqrt(cov) @ x
+    matrix = inverse_sqrt(cov)
   else:
-    y = jax.scipy.linalg.solve_triangular(
-      jnp.linalg.cholesky(cov), x, lower=True
+    # The inverse of a small factor, so that the batch goes through a matrix
+    # product: solving for a large batch is slow on a CPU.
+    eye = jnp.broadcast_to(jnp.eye(cov.shape[-1], dtype=cov.dtype), cov.shape)
+    matrix = jax.scipy.linalg.solve_triangular(
+      jnp.linalg.cholesky(cov), eye, lower=True
     )
-  return jnp.moveaxis(y, -1, 0)
+  return jnp.einsum('gij,ngj->ngi', matrix, x - mean)
 
 
 class DecorrelatedBatchNorm(nn.Module):

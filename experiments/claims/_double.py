@@ -75,6 +75,17 @@ def loss(model, params, stats, batch, train=True):
   return value, (logits, new.get('batch_stats', {}))
 
 
+def site_means(model, params, stats, image):
+  """The mean over the batch of each site's output, (sites, units)."""
+  _, new = model.apply(
+    {'params': params, 'batch_stats': stats}, image, train=True,
+    mutable=['batch_stats', 'intermediates'],
+  )  # fmt: skip
+  seen = new['intermediates']
+  sites = sorted(seen, key=lambda path: int(path.rpartition('_')[2]))
+  return jnp.stack([jnp.mean(seen[path]['output'][0], 0) for path in sites])
+
+
 def gradients(model, seed, batch):
   """Gradients at the start with respect to params and to each site's input.
 

@@ -116,8 +116,8 @@ class Lab:
         at += chunk
       found.append(jax.device_get(look(state, batches)))
       self.tick(f'probing at step {mark}')
-    stacked = jax.tree.map(lambda *x: np.stack(x, axis=1), *found)
-    return {k: v[: len(members)] for k, v in stacked.items()}
+    count = len(members)
+    return jax.tree.map(lambda *x: np.stack(x, axis=1)[:count], *found)
 
   def batches(self, count: int, size: int = 100):
     """Training batches that all members share, (count, size, ...) each."""

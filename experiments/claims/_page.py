@@ -7,7 +7,9 @@ from importlib import resources
 from string import Template
 
 import matplotlib as mpl
+import numpy as np
 
+from bn_jax.plots import style
 from bn_jax.report import svg as svg_lib
 from experiments import claims
 
@@ -125,9 +127,24 @@ def say(value) -> str:
   return f'{value:.3g}' if isinstance(value, float) else str(value)
 
 
+def arrays(value):
+  """What JSON made lists of, as arrays again, with NaN for null."""
+  if isinstance(value, dict):
+    return {k: arrays(v) for k, v in value.items()}
+  if not isinstance(value, list):
+    return value
+  try:
+    found = np.asarray(value)
+    return found if found.dtype.kind in 'biu' else found.astype(np.float64)
+  except (TypeError, ValueError):  # lengths differ, or words
+    return [arrays(v) for v in value]
+
+
+@style.styled
 def svg(result, background=None) -> str:
   """A claim's figure as SVG whose text is text."""
-  fig = claims.load(result['name']).figure(result['measured'])
+  measured = arrays(result['measured'])
+  fig = claims.load(result['name']).figure(measured)
   buffer = io.StringIO()
   rc = {'svg.hashsalt': result['name'], 'svg.fonttype': 'none'}
   options = {'facecolor': background} if background else {'transparent': True}

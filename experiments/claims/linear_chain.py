@@ -48,7 +48,7 @@ CASES = {
 
 def measure(lab, strategy: str = 'batch_norm'):
   """Errors by depth and step; `strategy` is what normalizes."""
-  depths = lab.size([2, 4, 8, 16, 32, 64], [2, 64])
+  depths = lab.size([2, 4, 8, 16, 32, 64], [2, 16])
   cases = {k: (strategy if s != 'none' else s, w)
            for k, (s, w) in CASES.items()}  # fmt: skip
   with _double.float64():
@@ -98,7 +98,7 @@ def figure(measured):
     for (name, error), color in zip(
       shown['error'].items(), _draw.COLORS, strict=False
     ):
-      y = np.maximum(np.array(error)[:, :, STEPS.index(step)], 1e-16)
+      y = np.maximum(error[:, :, STEPS.index(step)], 1e-16)
       _draw.band(ax, shown['depths'], y, name, color)
     _draw.label(
       ax, f'|actual / predicted change - 1|, step {step}', 'depth',

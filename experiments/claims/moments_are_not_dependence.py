@@ -54,7 +54,8 @@ def measure(lab):
   steps = lab.size(1000, 50)
   rates = _lab.rates(0.03, 3, lab.size(4, 1))
   found, numbers = {}, {}
-  for name, (chained, fields) in CASES.items():
+  for name in lab.size(list(CASES), ['none', 'batch_norm', 'ZCA', 'Cholesky']):
+    chained, fields = CASES[name]
     config = lab.config(
       chained, num_train_steps=steps, model__depth=4, model__width=40, **fields
     )
@@ -127,7 +128,7 @@ def figure(measured):
     ):
       label = when if i == 0 else None
       for ax, key in ((left, 'within'), (right, 'distance')):
-        samples = np.array(seen[key])[:, at]
+        samples = seen[key][:, at]
         _draw.dots(ax, i + shift, np.maximum(samples, 1e-3), color, label)
   _draw.label(left, 'correlation within groups of 20', '')
   _draw.label(right, 'distance from mean 0, variance 1', '', yscale='log')

@@ -121,7 +121,7 @@ def figure(measured):
   shown = measured['figure']
   combinations = list(dict.fromkeys(n.rpartition(', ')[0] for n in shown))
   for i, combination in enumerate(combinations):
-    gap = np.array(shown[f'{combination}, XW']['wasserstein'])
+    gap = shown[f'{combination}, XW']['wasserstein']
     for j, (name, color) in enumerate(
       (('X', _draw.ORANGE), ('XW', _draw.BLUE))
     ):
@@ -132,7 +132,7 @@ def figure(measured):
     for j, (site, color) in enumerate(
       zip(SITES.values(), (_draw.BLUE, _draw.ORANGE, _draw.GREEN), strict=True)
     ):
-      y = 100 * np.array(shown[f'{combination}, {site}']['accuracy'])[:, -1]
+      y = 100 * shown[f'{combination}, {site}']['accuracy'][:, -1]
       label = f'normalized: {site}' if i == 0 else None
       _draw.dots(right, i + 0.25 * (j - 1), y, color, label)
   _draw.label(left, 'distance from N(0, 1) (std. dev.)', '')

@@ -12,7 +12,7 @@ normalized (root mean over units of m^2 + (s - 1)^2). Batch norm, tuned the
 same way, stands beside it.
 
 Criterion: units count as normalized where the mean distance over seeds is below
-0.1. The price of normalization is the accuracy of the best weight minus that
+0.2. The price of normalization is the accuracy of the best weight minus that
 of the best weight at which units are normalized, minus chance if there is no
 such weight. For each form the price is above 0.01. (A penalty that normalizes
 for nothing has a price of 0.)
@@ -29,7 +29,7 @@ CRITERIA = tuple(
   for form in FORMS
 )
 SECONDS = 300
-NORMALIZED = 0.1
+NORMALIZED = 0.2
 WEIGHT, RATE = 'strategy.activation_penalty.weight', 'optimizer.learning_rate'
 
 
@@ -114,7 +114,7 @@ def figure(measured):
   for (form, seen), color in zip(
     shown['found'].items(), _draw.COLORS, strict=False
   ):
-    distance, accuracy = (np.array(seen[k]).T for k in ('distance', 'accuracy'))
+    distance, accuracy = (seen[k].T for k in ('distance', 'accuracy'))
     _draw.band(axes[0], shown['weights'], distance, form, color)
     axes[1].plot(
       distance.mean(0), 100 * accuracy.mean(0), 'o-', color=color, markersize=4

@@ -7,16 +7,20 @@ Szegedy 2015 (arXiv 1502.03167), section 2.
 Measured on a sigmoid network of 6 x 100 units and MNIST-1D, plain gradient
 descent, batches of 100, the learning rate of `renormalize` and `batch_norm`
 tuned each (6 rates, 2 seeds of their own). At 5 points of training, over 10
-successive steps: the share of the step that the edit took back, as projection
-on the step, for all parameters and for the function (logits of 500 held-out
-examples); the optimizer's path (sum of its steps' lengths) over the net path;
-the cosine of successive proposals to change the mean and log standard
+successive steps: what the edit leaves of a step is the difference between the
+parameters edited after the step and those edited on the same batch without it
+(an edit moves parameters even where the optimizer rests, since batches differ).
+The share of the step that is not left, as projection on the step, for all
+parameters and for the function (logits of 500 held-out examples); the path of
+the optimizer (sum of its steps' lengths) over that of what is left; the cosine
+of successive proposals to change the mean and log standard
 deviation of all units; and the share of the squared step that only shifts or
 scales units, which batch norm does without. Then the steps until validation
-accuracy reaches 50%, at most 2,000.
+accuracy reaches 50%, at most 2,000. (The ratio of paths is told, not judged: an
+edit may lengthen the way as well as shorten it.)
 
 Criterion: more than a tenth of the step and of the function's change is undone;
-the path ratio is above 1; successive proposals agree (cosine above 0); under
+successive proposals agree (cosine above 0); under
 batch norm the share that shifts or scales is below 0.01; and renormalizing
 needs more steps (log2 of the ratio of steps above 0).
 """
@@ -31,7 +35,6 @@ from experiments.claims import _draw, _lab
 CRITERIA = (
   Criterion('parameters', 'share of the step undone', '>', 0.1),
   Criterion('function', "share of the function's change undone", '>', 0.1),
-  Criterion('path', 'path of the optimizer over net path', '>', 1.0),
   Criterion('repeated', 'cosine of successive proposals', '>', 0.0),
   Criterion('batch_norm', 'shift and scale share, batch_norm', '<', 0.01),
   Criterion('slower', 'log2 of steps, renormalize over batch_norm', '>', 0.0),
@@ -60,6 +63,13 @@ def measure(lab):
       f'{name}: steps to {TARGET:.0%} accuracy': float(reached[name].mean()),
       f'{name}: seconds to it, on this machine': float(seconds),
     }
+  edit = {k: np.asarray(v) for k, v in found['renormalize'].items()}
+  way = edit['proposed'].sum()
+  numbers |= {
+    'renormalize: path of the optimizer over path left': way
+    / edit['kept'].sum(),
+    'renormalize: the same over the way with edits': way / edit['net'].sum(),
+  }
   return {
     'values': quantities(found, reached),
     'figure': {'marks': marks, 'probes': found, 'curves': curves},
@@ -75,7 +85,6 @@ def quantities(found, reached):
   return {
     'parameters': edit['parameters'].mean((1, 2)),
     'function': edit['function'].mean((1, 2)),
-    'path': edit['proposed'].sum((1, 2)) / edit['kept'].sum((1, 2)),
     'repeated': edit['cosine'].mean((1, 2)),
     'batch_norm': np.mean(found['batch_norm']['idle'], (1, 2)),
     'slower': np.log2(ratio),
@@ -90,8 +99,10 @@ def _probe(lab, name, config, best, marks):
   plain = lab.program(plain)
   data = {'batches': lab.batches(10), 'held_out': lab.held_out(500)}
 
+  idle = {field: 0.0 for field in best}  # the learning rate is all there is
+
   def probe(program, state, data):
-    return undone.successive_steps(program, plain, state, **data)
+    return undone.successive_steps(program, plain, idle, state, **data)
 
   return lab.explore(config, lab.members(best), probe, marks, data)
 
@@ -110,12 +121,12 @@ def figure(measured):
   idle = np.mean(shown['probes']['batch_norm']['idle'], 2)
   name = 'batch_norm: share of the step that shifts or scales'
   _draw.band(left, shown['marks'], idle, name, _draw.GREY, 's--')
-  _draw.label(left, 'renormalize')
+  _draw.label(left, 'renormalize: share, or cosine')
   _draw.legend(fig, left, 2)
   for (name, (x, y)), color in zip(
     shown['curves'].items(), (_draw.GREEN, _draw.BLUE), strict=True
   ):
-    _draw.band(right, x, 100 * np.array(y), name, color, '-')
+    _draw.band(right, x, 100 * y, name, color, '-')
   right.axhline(100 * TARGET, color=_draw.GREY, linewidth=0.8)
   _draw.label(right, 'validation accuracy (%)')
   right.legend(frameon=False, loc='lower right')

@@ -114,7 +114,7 @@ def figure(measured):
   for (name, curve), color in zip(
     shown['curves'].items(), (_draw.GREY, _draw.BLUE), strict=True
   ):
-    y = 100 * np.array(curve)
+    y = 100 * curve
     _draw.band(right, shown['marks'], y, f'{name}, best rate', color)
   _draw.label(right, 'validation accuracy (%)')
   for ax in (left, right):

@@ -6,14 +6,14 @@ Szegedy 2015 (arXiv 1502.03167), sections 1 and 3.3.
 
 Measured on plain tanh networks of 2 to 64 hidden layers of 32 units
 (LeCun-normal kernels, with which tanh networks without normalization do
-train), MNIST-1D, plain gradient descent, 400 steps, batches of 100: four
-strategies x 6 depths x 7 learning rates from 0.01 to 10 x 10 seeds. A run works
-if its validation accuracy reaches 40% at any of the evaluations, 50 steps
+train), MNIST-1D, plain gradient descent, 500 steps, batches of 100: four
+strategies x 6 depths x 6 learning rates from 0.01 to 3 x 10 seeds. A run works
+if its validation accuracy reaches 35% at any of the evaluations, 50 steps
 apart. The penalty has its default weight of 0.01.
 
 Criterion, for each seed: the deepest network that works at some rate is
 deeper with batch norm than with none (log2 of the ratio above 0), and so is
-the range of working rates, in factors of the grid (about 3.2), mean over
+the range of working rates, in factors of the grid (about 3.1), mean over
 depths, batch norm minus none above 0.
 """
 
@@ -29,15 +29,15 @@ CRITERIA = (
 )
 SECONDS = 700
 NAMES = ('none', 'activation_penalty', 'renormalize', 'batch_norm')
-TARGET = 0.4
+TARGET = 0.35
 RATE = 'optimizer.learning_rate'
 
 
 def measure(lab):
   """Trains every combination of strategy, depth, learning rate and seed."""
-  steps = lab.size(400, 50)
-  depths = lab.size([2, 4, 8, 16, 32, 64], [2, 8])
-  rates = _lab.rates(0.01, 10, lab.size(7, 2))
+  steps = lab.size(500, 50)
+  depths = lab.size([2, 4, 8, 16, 32, 64], [2, 4])
+  rates = _lab.rates(0.01, 3, lab.size(6, 2))
   works = {
     name: np.stack([_works(lab, name, d, rates, steps) for d in depths])
     for name in NAMES
@@ -97,7 +97,7 @@ def figure(measured):
   fig, axes = _draw.panels(2, 2, 2.1, sharex=True, sharey=True)
   shown = measured['figure']
   for ax, name in zip(axes.flat, NAMES, strict=True):
-    share = 100 * np.array(shown['works'][name], float).mean(-1)
+    share = 100 * shown['works'][name].mean(-1)
     image = ax.imshow(
       share, cmap='cividis', vmin=0, vmax=100, aspect='auto', origin='lower'
     )
