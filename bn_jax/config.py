@@ -45,6 +45,8 @@ def default(chained: str = 'none', model: str = 'mlp') -> ConfigDict:
   config.data.seed = 0
   # The most examples of each part; 0 for all.
   config.data.limit = 0
+  # The side in pixels to which images are cut and resized; 0 leaves them.
+  config.data.image_size = 0
   # Whether the set lives on the device; if not, it streams.
   config.data.in_memory = True
 
@@ -119,6 +121,7 @@ BOUNDS = {
   'num_train_steps': {'least': 1},
   'batch_size': {'least': 1},
   'data.limit': {'least': 0},
+  'data.image_size': {'least': 0},
   'optimizer.learning_rate': {'least': 0},
   'optimizer.momentum': {'least': 0, 'below': 1},
   'optimizer.weight_decay': {'least': 0},

@@ -15,6 +15,7 @@ from flax import struct
 
 from bn_jax import config as config_lib
 from bn_jax import models, optimizers, strategies
+from bn_jax.data.augment import crop_and_flip_batch
 from bn_jax.diagnostics.normality import distance
 from bn_jax.forward import Forward, Output
 from bn_jax.layers.layers import Layers
@@ -118,6 +119,21 @@ class _Run:
   def _parts(self, hparams) -> Parts:
     return assemble(self.config, hparams, self.spec.num_classes, self.axis_name)
 
+  def _augmented(self, state, batch):
+    """The batch as this step sees it: drawn from (seed, step, position)."""
+    if self.config['augment'] == 'none':
+      return batch
+    size = batch['label'].shape[0]
+    first = 0 if self.axis_name is None else jax.lax.axis_index(self.axis_name)
+    image = crop_and_flip_batch(
+      # Not the key that parameters and strategies draw from.
+      jax.random.split(jax.random.key(state.seed))[1],
+      state.step,
+      batch['image'],
+      first * size + jnp.arange(size),
+    )
+    return {**batch, 'image': image}
+
   def _standardize(self, batch):
     image = batch['image'].astype(jnp.float32)
     return {**batch, 'image': (image - self.spec.mean) / self.spec.std}
@@ -173,7 +189,8 @@ class _Run:
     Returns:
       The next state, and metrics: scalars by name, and (sites,) arrays.
     """
-    parts, batch = self._parts(state.hparams), self._standardize(batch)
+    parts = self._parts(state.hparams)
+    batch = self._standardize(self._augmented(state, batch))
     forward = self._forward(parts, batch, state.seed, state.step)
     # A batch that is masked out whole has no loss, rather than 0 / 0.
     count = jnp.maximum(self._sum(count_of(batch)), 1)
