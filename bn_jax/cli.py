@@ -8,7 +8,7 @@ import importlib.util
 import pathlib
 import sys
 
-from bn_jax import stopping
+from bn_jax import stopping, watch
 from bn_jax.errors import UserError
 from bn_jax.fields import flatten, nearest
 
@@ -86,9 +86,19 @@ def run(main, argv: list[str] | None = None) -> None:
   except stopping.Stopped as stop:
     print(stop, file=sys.stderr)
     sys.exit(stop.code)
+  except RuntimeError as error:
+    if type(error).__name__ != 'JaxRuntimeError' or not _several():
+      raise
+    watch.end(f'another process of the run was lost ({one_line(error)[:160]})')
   except KeyboardInterrupt:
     print('interrupted; the same command goes on from here', file=sys.stderr)
     sys.exit(stopping.INTERRUPTED)
+
+
+def _several():
+  """Whether this is one of several processes, without waking JAX up."""
+  jax = sys.modules.get('jax')
+  return jax is not None and jax.process_count() > 1
 
 
 def load_module(path: str):
