@@ -47,6 +47,8 @@ class Parser(argparse.ArgumentParser):
     """Returns the flags, and the overrides `--config.field=value` in order."""
     self._check_flags(argv)
     options, rest = self.parse_known_args(argv)
+    if getattr(options, 'workdir', None) == '':
+      raise UserError('flags: --workdir is empty; it must name a folder')
     overrides = []
     for word in rest:
       if word.startswith(('--config.', '--noconfig.')):

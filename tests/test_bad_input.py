@@ -1,8 +1,20 @@
 """What a user can get wrong: one line, exit code 2, and nothing written."""
 
-import pytest
+import os
+import shutil
+import subprocess
+import sys
 
-from bn_jax import cli, devices
+import jax
+import pytest
+import tiny
+from hypothesis import assume, given, settings
+from hypothesis import strategies as strategies_of
+
+from bn_jax import cli, devices, layout
+from bn_jax import config as config_lib
+from bn_jax.errors import UserError
+from bn_jax.fields import flatten
 from experiments import compare, train
 
 FILE = 'configs/mnist1d_mlp.py'
@@ -19,7 +31,7 @@ SMALL = (
 @pytest.fixture(autouse=True)
 def as_it_is(monkeypatch):
   """The devices and the cache of the session are set up already."""
-  monkeypatch.setattr(devices, 'set_up', lambda **_: None)
+  monkeypatch.setattr(devices, 'set_up', lambda *_: None)
 
 
 def fails(capsys, main, argv):
@@ -253,3 +265,186 @@ def test_a_misspelt_flag_is_named_before_the_one_that_it_hides(capsys):
   message = fails(capsys, train.main, words)
   assert "'--wrkdir=runs/x'" in message
   assert 'did you mean --workdir?' in message
+
+
+GOOD = (f'--config={FILE}:none', *SMALL)
+
+
+def files(folder):
+  return {p: p.read_bytes() for p in folder.rglob('*') if p.is_file()}
+
+
+@pytest.fixture(scope='module')
+def trained(tmp_path_factory):
+  """A run that was trained to its end."""
+  folder = tmp_path_factory.mktemp('trained') / 'run'
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(devices, 'set_up', lambda *_: None)
+    cli.run(train.main, [*GOOD, f'--workdir={folder}'])
+  return folder
+
+
+def other_config(run):
+  return [*GOOD, '--config.batch_size=50'], 'batch_size is 100 there, 50 here'
+
+
+def other_member(run):
+  words = [*GOOD, '--config.optimizer.learning_rate=3']
+  return words, 'learning_rate is 0.1 there, 3.0 here'
+
+
+def field_of_another_version(run):
+  path = run / 'config.json'
+  path.write_text(path.read_text().replace('"seed"', '"sed"', 1))
+  return GOOD, 'is there only'
+
+
+def other_version(run):
+  path = run / 'environment.json'
+  path.write_text(path.read_text().replace('"bn_jax": "', '"bn_jax": "9'))
+  return GOOD, 'was made by bn_jax 90.1.0, this is 0.1.0'
+
+
+def no_json(run):
+  (run / 'config.json').write_text('{"seed": ')
+  return GOOD, 'is not JSON'
+
+
+def no_members(run):
+  (run / 'members.json').unlink()
+  return GOOD, 'members is None there'
+
+
+def strange_json(run):
+  (run / 'config.json').write_text('[1, 2]')
+  return GOOD, 'holds another run'
+
+
+@pytest.mark.parametrize(
+  'spoil',
+  [
+    other_config,
+    other_member,
+    field_of_another_version,
+    other_version,
+    no_json,
+    no_members,
+    strange_json,
+  ],
+)
+def test_a_workdir_of_another_run(spoil, trained, capsys, tmp_path):
+  """Fault: a `check` that compares no more than the config."""
+  run = tmp_path / 'run'
+  shutil.copytree(trained, run)
+  words, holds = spoil(run)
+  before = files(run)
+  message = fails(capsys, train.main, [*words, f'--workdir={run}'])
+  assert message.startswith('workdir: ') and holds in message, message
+  assert files(run) == before
+
+
+@pytest.mark.parametrize('main', [train.main, compare.main])
+def test_a_workdir_that_cannot_be(main, capsys, tmp_path):
+  (tmp_path / 'file').write_text('mine')
+  words = GOOD if main is train.main else (f'--config={FILE}', *SMALL)
+  for path, holds in [
+    (tmp_path / 'file', 'is not a folder'),
+    (tmp_path / 'file' / 'in' / 'it', 'file is not a folder'),
+    ('/proc/bn_jax', 'cannot be written'),
+    ('', '--workdir'),
+  ]:
+    message = fails(capsys, main, [*words, f'--workdir={path}'])
+    assert holds in message, message
+  assert list(files(tmp_path).values()) == [b'mine']
+
+
+def test_a_run_is_not_a_study_and_a_study_not_a_run(trained, capsys):
+  words = [f'--config={FILE}', *SMALL, f'--workdir={trained}']
+  assert 'holds another study' in fails(capsys, compare.main, words)
+
+
+def test_a_strategy_that_cannot_act_is_refused_before_the_others_train(
+  capsys, tmp_path
+):
+  """Fault: `Study.claim` that checks no case."""
+  words = [f'--config={FILE}', *SMALL, '--config.model.site=input']
+  message = refused(capsys, tmp_path / 'study', words, compare.main)
+  assert 'strategy renormalize' in message
+
+
+@pytest.mark.parametrize(
+  'words, code',
+  [
+    ([], 2),
+    ([f'--config={FILE}', '--wrkdir=x'], 2),
+    ([*GOOD, '--config.batch_size=0'], 2),
+    ([*GOOD, '--config.mesh.data=7'], 2),
+  ],
+)
+def test_as_a_program(words, code, tmp_path):
+  done = subprocess.run(
+    [sys.executable, '-m', 'experiments.train', *words]
+    + [f'--workdir={tmp_path / "run"}'] * bool(words[1:] and words[2:]),
+    capture_output=True,
+    text=True,
+    env={**os.environ, 'JAX_PLATFORMS': 'cpu'},
+  )
+  assert done.returncode == code
+  assert done.stderr.startswith('error: ') and done.stderr.count('\n') == 1
+  assert not (tmp_path / 'run').exists()
+
+
+FIELDS = sorted(flatten(config_lib.default('batch_norm')))
+WORDS = strategies_of.one_of(
+  strategies_of.text(max_size=8),
+  strategies_of.integers(-5, 5).map(str),
+  strategies_of.floats().map(str),
+  strategies_of.sampled_from(['True', 'none', '()', "('a',)", '{}', '=', '']),
+)
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(field=strategies_of.sampled_from(FIELDS), value=WORDS)
+def test_any_value_of_any_field_is_taken_or_refused_in_a_line(field, value):
+  """Fault: `load_config` that lets ValueError through."""
+  override = f'--config.{field}={value}'
+  try:
+    config = cli.load_config(FILE, 'batch_norm', [override])
+  except UserError as error:
+    assert '\n' not in str(error)
+    assert field.rpartition('.')[2] in str(error)
+  else:
+    config_lib.validate(config)
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(name=strategies_of.text('abdlmrst._', min_size=1, max_size=20))
+def test_any_field_that_is_none_is_refused_in_a_line(name):
+  assume(name not in FIELDS)
+  with pytest.raises(UserError) as error:
+    cli.load_config(FILE, 'batch_norm', [f'--config.{name}=1'])
+  assert '\n' not in str(error.value) and name in str(error.value)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(
+  batch=strategies_of.integers(1, 40),
+  data=strategies_of.integers(1, 9),
+  members=strategies_of.integers(1, 20),
+  group=strategies_of.integers(0, 5),
+)
+def test_any_shape_is_laid_out_or_refused(batch, data, members, group):
+  """Every member has a slot, and every part of a batch the same size."""
+  config = tiny.config(batch_size=batch, mesh__data=data, mesh__group=group)
+  try:
+    config_lib.validate(config)
+    found = layout.layout(members, data, group)
+  except UserError as error:
+    assert str(error).startswith('mesh.data: ')
+    assert batch % data or len(jax.devices()) % data
+    return
+  assert batch % data == 0
+  rows = found.mesh.shape['member']
+  assert found.slots >= members and found.slots % rows == 0
+  assert (found.slots // rows) % found.group == 0
+  assert found.slots - members < rows * max(found.group, 1) + rows
