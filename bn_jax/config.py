@@ -34,22 +34,7 @@ def default(chained: str = 'none', model: str = 'mlp') -> ConfigDict:
   # `crop_and_flip` for images, on the device.
   config.augment = 'none'
 
-  config.data = ConfigDict()
-  # `mnist1d` or any image-classification set of TFDS.
-  config.data.name = 'mnist1d'
-  # Where TFDS sets are prepared; '' means TFDS_DATA_DIR, or TFDS's default.
-  config.data.data_dir = ''
-  # The share of the training split that validates.
-  config.data.validation_fraction = 0.1
-  # Which examples validate: the same for every member and strategy.
-  config.data.seed = 0
-  # The most examples of each part; 0 for all.
-  config.data.limit = 0
-  # The side in pixels to which images are cut and resized; 0 leaves them.
-  config.data.image_size = 0
-  # Whether the set lives on the device; if not, it streams.
-  config.data.in_memory = True
-
+  config.data = _data()
   config.model = ConfigDict({'name': model, **models.defaults(model)})
   config.optimizer = ConfigDict(optimizers.DEFAULTS)
 
@@ -57,35 +42,62 @@ def default(chained: str = 'none', model: str = 'mlp') -> ConfigDict:
   config.strategies = names
   config.strategy = ConfigDict({n: strategies.defaults(n) for n in names})
 
-  config.log = ConfigDict()
-  # Steps per row of the curves; a row is the mean over its steps.
-  config.log.every = 50
-  # Steps between evaluations on the validation part; a multiple of `every`.
-  config.log.eval_every = 250
-  # Mean, variance and distance from normalized of each site's units.
-  config.log.sites = True
-  # 15th, 50th and 85th percentile of one unit's input to the nonlinearity at
-  # each site, on the last batch of a row; `unit` says which.
-  config.log.percentiles = False
-  config.log.unit = 0
-  # Whether the runs that are reported score the test part, too, each time
-  # that they evaluate; for a curve, never for a choice.
-  config.log.test = False
-
-  config.mesh = ConfigDict()
-  # Devices that share a batch; the others share the population.
-  config.mesh.data = 1
-  # Members that run as one `vmap`; 0 lets the platform choose.
-  config.mesh.group = 0
-  # Whose statistics a split batch is normalized with: those of the `global`
-  # batch or of the device's own part (`local`).
-  config.mesh.statistics = 'global'
-
+  config.log = _log()
+  config.mesh = _mesh()
   config.checkpoint = ConfigDict()
   # Seconds between checkpoints; a run shorter than that writes none.
   config.checkpoint.seconds = 60.0
   config.checkpoint.keep = 2
   return config
+
+
+def _data():
+  data = ConfigDict()
+  # `mnist1d` or any image-classification set of TFDS.
+  data.name = 'mnist1d'
+  # Where TFDS sets are prepared; '' means TFDS_DATA_DIR, or TFDS's default.
+  data.data_dir = ''
+  # The share of the training split that validates.
+  data.validation_fraction = 0.1
+  # Which examples validate: the same for every member and strategy.
+  data.seed = 0
+  # The most examples of each part; 0 for all.
+  data.limit = 0
+  # The side in pixels to which images are cut and resized; 0 leaves them.
+  data.image_size = 0
+  # Whether the set lives on the device; if not, it streams.
+  data.in_memory = True
+  return data
+
+
+def _log():
+  log = ConfigDict()
+  # Steps per row of the curves; a row is the mean over its steps.
+  log.every = 50
+  # Steps between evaluations on the validation part; a multiple of `every`.
+  log.eval_every = 250
+  # Mean, variance and distance from normalized of each site's units.
+  log.sites = True
+  # 15th, 50th and 85th percentile of one unit's input to the nonlinearity at
+  # each site, on the last batch of a row; `unit` says which.
+  log.percentiles = False
+  log.unit = 0
+  # Whether the runs that are reported score the test part, too, each time
+  # that they evaluate; for a curve, never for a choice.
+  log.test = False
+  return log
+
+
+def _mesh():
+  mesh = ConfigDict()
+  # Devices that share a batch; the others share the population.
+  mesh.data = 1
+  # Members that run as one `vmap`; 0 lets the platform choose.
+  mesh.group = 0
+  # Whose statistics a split batch is normalized with: those of the `global`
+  # batch or of the device's own part (`local`).
+  mesh.statistics = 'global'
+  return mesh
 
 
 def study() -> ConfigDict:
