@@ -159,6 +159,66 @@ def member(seed=0, **hparams):
   }
 
 
+def mlp(params, x, at_site=lambda i, h: h):
+  """The network of `config` in NumPy; `at_site` acts on what arrives."""
+  for i in range(2):
+    layer = params[f'dense_{i}']
+    x = at_site(i, x @ np.float64(layer['kernel']) + layer.get('bias', 0))
+    for norm in params.get(f'site_{i}', {}).values():
+      x = x * norm['scale'] + norm['bias']
+    x = np.tanh(x)
+  return x @ np.float64(params['head']['kernel']) + params['head']['bias']
+
+
+def arriving(params, image, at_site=lambda i, h: h):
+  """What arrives at each site."""
+  seen = []
+  mlp(params, image, lambda i, h: at_site(i, seen.append(h) or h))
+  return seen
+
+
+def apply(net, params=None, batch_stats=None, train=True):
+  """The network's `Output`."""
+  given = (net.state.params, net.state.batch_stats)
+  params = given[0] if params is None else params
+  batch_stats = given[1] if batch_stats is None else batch_stats
+  forward = jax.jit(lambda *args: net.forward(*args, train=train))
+  return forward(params, batch_stats)
+
+
+def edited(net, state=None):
+  """The state after the strategy's post_step, without an optimizer's."""
+  post_step = jax.jit(lambda s: net.strategy.post_step(s, net.forward))
+  return post_step(net.state if state is None else state)
+
+
+def initialized(net, variables=None):
+  """The variables after the strategy's own initialization rule."""
+  given = {'params': net.state.params, 'batch_stats': net.state.batch_stats}
+  initialize = jax.jit(lambda v: net.strategy.initialize(v, net.forward))
+  return initialize(given if variables is None else variables)
+
+
+def options(strategy, **arguments):
+  """Arguments of a strategy by their dotted names."""
+  return {f'strategy.{strategy}.{k}': v for k, v in arguments.items()}
+
+
+def assert_normalized(sites, which='input'):
+  for values in sites.values():
+    moments = values.moments(which)
+    np.testing.assert_allclose(moments.mean, 0, atol=1e-5)
+    np.testing.assert_allclose(moments.var, 1, rtol=1e-3)
+
+
+def walk(run, steps=3):
+  """The state after some steps, each on a batch of its own."""
+  state = start(run)
+  for number in range(steps):
+    state, _ = run.train_step(state, batch(number))
+  return state
+
+
 def leaves(tree):
   return [np.asarray(x) for x in jax.tree.leaves(tree)]
 
