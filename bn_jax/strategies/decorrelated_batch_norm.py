@@ -13,7 +13,7 @@ def decorrelated_batch_norm(
   group_size: int = 20,
   method: str = 'zca',
   momentum: float = 0.9,
-  epsilon: float = 1e-3,
+  epsilon: float = 1e-2,
   affine: bool = True,
 ) -> Strategy:
   """H' = (H - mean) C^(-1/2) within groups of units, then scale * H' + bias.
@@ -27,7 +27,8 @@ def decorrelated_batch_norm(
     method: `zca`, or `cholesky`: Gram and Schmidt's whitening, in which a unit
       is made of those before it.
     momentum: The decay of the running statistics, per step.
-    epsilon: Added to the diagonal of C, in the units of a variance.
+    epsilon: Added to the diagonal of C, in the units of a variance. Large: a
+      direction that varies less is one that running statistics get wrong.
     affine: Whether a learned scale and bias follow.
   """
   pick('strategy.decorrelated_batch_norm.method', method, METHODS)

@@ -59,5 +59,6 @@ def dots(ax, at, samples, color, name=None, mark='o'):
 
 def names(ax, labels, rotation=0):
   """Writes names along the horizontal axis, at 0, 1, 2, ..."""
-  ax.set_xticks(range(len(labels)), labels, rotation=rotation)
+  side = {'ha': 'right', 'rotation_mode': 'anchor'} if rotation else {}
+  ax.set_xticks(range(len(labels)), labels, rotation=rotation, **side)
   ax.grid(False, axis='x')

@@ -12,7 +12,9 @@ Cholesky (Gram-Schmidt). On 1,000 held-out examples, with running statistics,
 at initialization and at the end, mean over sites of the normalized values:
 root mean square correlation of pairs of units within groups of 20 and of all
 pairs, distance from mean 0 and variance 1, and ||cov - I||_F / sqrt(units)
-within groups. (1,000 examples of independent units give a correlation of 0.03.)
+within groups. (1,000 examples of independent units give a correlation of 0.03.
+At initialization there are no running statistics yet, so batch norm and the
+whitenings leave the units as they are.)
 
 Criterion, at the end: batch norm's units are near mean 0 and variance 1
 (distance below 0.2), yet correlated (above 0.1) and at least half as much as
