@@ -49,7 +49,8 @@ _TITLE = "The textbook's account of batch normalization, sentence by sentence"
 _KICKER = (
   'A claim is supported if each of its criteria is met by the whole 95% '
   'bootstrap interval over seeds (identities: by every seed). Criteria were '
-  'written before the runs.'
+  'written before the full run; small trial runs had settled sizes, targets '
+  'and thresholds.'
 )
 
 
