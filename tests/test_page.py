@@ -153,7 +153,9 @@ def test_a_pointer_over_a_curve_shows_its_values(page, path):
     numbers = [float(n) for n in re.findall(r'[\d.]+', rows[name])]
     expected = [100 * values[-1] for values in found]
     assert numbers == pytest.approx(expected, abs=0.051)
-  assert not _hover(page, 'validation_accuracy', -0.2).is_displayed()
+  for x, y in ((0.5, 1.1), (-3, 0.5)):  # the axis' name; off the figure
+    _hover(page, 'validation_accuracy', 0.5)
+    assert not _hover(page, 'validation_accuracy', x, y).is_displayed()
 
 
 def test_every_figure_with_curves_answers_the_pointer(page):

@@ -255,8 +255,7 @@ def _rich(found, shown):
   for i, head in enumerate(heads):
     built.add_column(head, justify='right' if i else 'left', no_wrap=True)
   for row in rows:
-    # A bracket is markup to rich.
-    built.add_row(*(cell.replace('[', r'\[') for cell in row))
+    built.add_row(*row)
   return built
 
 
