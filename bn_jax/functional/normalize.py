@@ -54,7 +54,7 @@ def normalize_by(x, mean, var, scale, bias, epsilon, axes, rest=None):
   The mean is mean + rest, as `moments_of` gives it.
   """
   x, mean = _at_least_float32(x), _at_least_float32(mean)
-  factor = jax.lax.rsqrt(_at_least_float32(var) + epsilon)
+  factor = _rsqrt(_at_least_float32(var) + epsilon)
   if scale is not None:
     factor = factor * _at_least_float32(scale)
   factor = axes_lib.keep(factor)
@@ -72,6 +72,18 @@ def normalize_by(x, mean, var, scale, bias, epsilon, axes, rest=None):
 def _at_least_float32(x):
   x = jnp.asarray(x)
   return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
+@jax.custom_jvp
+def _rsqrt(x):
+  return axes_lib.keep(jax.lax.rsqrt(x))
+
+
+@_rsqrt.defjvp
+def _rsqrt_jvp(primals, tangents):
+  """One factor at a time: the third power underflows where x is large."""
+  y = _rsqrt(*primals)
+  return y, tangents[0] * y * y * y * -0.5
 
 
 @jax.custom_jvp

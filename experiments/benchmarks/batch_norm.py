@@ -1,0 +1,220 @@
+"""Batch norm, forward and backward in training mode, by shape.
+
+  python -m experiments.benchmark batch_norm
+  python -m experiments.benchmark batch_norm --out=docs/benchmark_batch_norm.md
+
+Against flax.linen.BatchNorm, PyTorch where it is installed (channels_last), and
+the bandwidth bound: 8 passes over the input, forward 2 reads and a write,
+backward 4 reads and a write, at the speed of a measured copy. Each arm is a
+process of its own that waits while the others run; they take turns, and the
+figures are medians over the rounds. `+ malloc` is with glibc's thresholds
+raised (bn_jax/allocator.py). About five minutes on two cores; on a GPU the
+shapes are those for a GPU. Nothing else should run meanwhile.
+"""
+
+import argparse
+import ast
+import importlib.util
+import json
+import pathlib
+import statistics
+import subprocess
+import sys
+
+from experiments.benchmarks import harness
+
+ARMS = 'experiments.benchmarks._batch_norm_arms'
+CPU = [(60, 100), (128, 512), (256, 4096), (128, 32, 32, 64), (32, 56, 56, 256)]
+GPU = [(256, 56, 56, 256), (1024, 32, 32, 64), (8192, 4096)]
+DTYPES = ('float32', 'bfloat16')
+COPIES = 4  # a copy is two passes
+
+
+def main(argv):
+  """Measures, prints the tables, and writes them with --out."""
+  parser = argparse.ArgumentParser(
+    prog='python -m experiments.benchmark batch_norm',
+    description=__doc__,
+    formatter_class=argparse.RawDescriptionHelpFormatter,
+  )
+  parser.add_argument('--rounds', type=int, default=31, help='bursts per arm')
+  parser.add_argument(
+    '--shapes', default='', help='such as "(60,100) (128,512)"'
+  )
+  parser.add_argument('--dtypes', default=','.join(DTYPES))
+  parser.add_argument('--out', help='also write the tables to this .md file')
+  options = parser.parse_args(argv)
+  gpu = _gpu()
+  shapes = [ast.literal_eval(s) for s in options.shapes.split()]
+  shapes = shapes or (GPU if gpu else CPU)
+  arms = {name: _Arm(*name) for name in _names(gpu)}
+  rows = []
+  try:
+    for dtype in options.dtypes.split(','):
+      for shape in shapes:
+        rows.append(_measure(arms, shape, dtype, options.rounds))
+        print(
+          '\n'.join(_time_lines([rows[-1]], head=len(rows) == 1)), flush=True
+        )
+  finally:
+    for arm in arms.values():
+      arm.close()
+  text = _page(rows, gpu)
+  print(text)
+  if options.out:
+    pathlib.Path(options.out).write_text(text)
+  return 0
+
+
+def _gpu():
+  """Whether JAX would use a GPU, asked in a process that ends."""
+  code = 'import jax; print(jax.devices()[0].platform)'
+  found = subprocess.run(
+    [sys.executable, '-c', code], capture_output=True, text=True, check=False
+  )
+  return found.stdout.strip() in ('gpu', 'cuda', 'rocm')
+
+
+def _names(gpu):
+  """(arm, allocator) pairs; the first of a kind is the plain one."""
+  mallocs = ('',) if gpu else ('', 'malloc')
+  names = [(a, m) for m in mallocs for a in ('bn_jax', 'flax', 'copy')]
+  if importlib.util.find_spec('torch'):
+    names.append(('torch', ''))
+  return names
+
+
+class _Arm:
+  """A process that measures one implementation when it is told to."""
+
+  def __init__(self, name, malloc):
+    self.name = name
+    self.process = subprocess.Popen(
+      [sys.executable, '-m', ARMS, name, malloc or 'plain'],
+      stdin=subprocess.PIPE,
+      stdout=subprocess.PIPE,
+      text=True,
+    )
+    self._answer()
+
+  def _answer(self):
+    line = self.process.stdout.readline()
+    if not line:
+      raise RuntimeError(f'the arm {self.name} ended')
+    return line
+
+  def ask(self, line):
+    """Sends a line, returns the answer."""
+    self.process.stdin.write(line + '\n')
+    self.process.stdin.flush()
+    return self._answer()
+
+  def close(self):
+    """Ends the process."""
+    self.process.stdin.close()
+    self.process.wait()
+
+
+def _measure(arms, shape, dtype, rounds):
+  """One shape: facts and times of each arm, which take turns."""
+  say = f'prepare {shape} {dtype}'
+  facts = {name: json.loads(arm.ask(say)) for name, arm in arms.items()}
+  times = {name: [] for name in arms}
+  for number in range(rounds):
+    if sys.stderr.isatty():
+      print(f'\r{shape} {dtype}: round {number + 1} ', end='', file=sys.stderr)
+    for name, arm in arms.items():
+      times[name].append(float(arm.ask('go')))
+  if sys.stderr.isatty():
+    print(file=sys.stderr)
+  return shape, dtype, facts, times
+
+
+def _ratio(times, a, b, by=1):
+  """Median over the rounds of a's time over b's: what slows both cancels."""
+  if a not in times or b not in times:
+    return 'n/a'
+  pairs = zip(times[a], times[b], strict=True)
+  return f'{statistics.median(x / (by * y) for x, y in pairs):.2f}'
+
+
+def _time_lines(rows, head=True):
+  lines = []
+  if head:
+    lines += [
+      '| shape | MB | allocator | Flax, ms | bn_jax, ms | bn_jax / Flax | '
+      'bn_jax / bound | Flax / bound | PyTorch / Flax | bn_jax / PyTorch |',
+      '| --- |' + ' --- |' * 9,
+    ]
+  for shape, dtype, _, times in rows:
+    size = 2 if dtype == 'bfloat16' else 4
+    for n in shape:
+      size *= n
+    for malloc in ('', 'malloc'):
+      ours, flax, copy = ((n, malloc) for n in ('bn_jax', 'flax', 'copy'))
+      if ours not in times:
+        continue
+      torch = ('torch', '')
+      cells = [
+        f'{shape}',
+        f'{size / 2**20:.2f}',
+        '+ malloc' if malloc else 'as it is',
+        f'{statistics.median(times[flax]) * 1e3:.3f}',
+        f'{statistics.median(times[ours]) * 1e3:.3f}',
+        f'**{_ratio(times, ours, flax)}**',
+        _ratio(times, ours, copy, COPIES),
+        _ratio(times, flax, copy, COPIES),
+        _ratio(times, torch, flax),
+        _ratio(times, ours, torch),
+      ]
+      lines.append('| ' + ' | '.join(cells) + ' |')
+  return lines
+
+
+def _memory_lines(rows):
+  lines = [
+    '| shape | dtype | kept: bn_jax | Flax | PyTorch | '
+    'temporary: bn_jax | Flax |',
+    '| --- |' + ' --- |' * 6,
+  ]
+  for shape, dtype, facts, _ in rows:
+    cells = [f'{shape}', dtype]
+    for fact, names in (
+      ('kept', ('bn_jax', 'flax', 'torch')),
+      ('temporary', ('bn_jax', 'flax')),
+    ):
+      for name in names:
+        value = facts.get((name, ''), {}).get(fact)
+        cells.append('n/a' if value is None else f'{value:.2f}')
+    lines.append('| ' + ' | '.join(cells) + ' |')
+  return lines
+
+
+def _page(rows, gpu):
+  lines = ['# Benchmark: batch_norm', '']
+  lines += [
+    'Made by `python -m experiments.benchmark batch_norm`. Do not edit.',
+    '',
+  ]
+  device = next(iter(rows[0][2].values())).get('device', '')
+  lines += [*harness.machine(), f'- device: {device}', '', _NOTE, '']
+  for dtype in dict.fromkeys(row[1] for row in rows):
+    chosen = [row for row in rows if row[1] == dtype]
+    lines += [f'## Time, {dtype}', '', *_time_lines(chosen), '']
+  lines += ['## Memory, in units of the input', '', _MEMORY, '']
+  lines += [*_memory_lines(rows), '']
+  if not gpu:
+    lines += ['GPU figures are missing: no GPU was at hand.', '']
+  return '\n'.join(lines)
+
+
+_NOTE = """\
+Forward and backward pass in training mode, running statistics included, as one
+program (PyTorch eager: forward, then backward). Medians over rounds in which
+the arms take turns; ratios are medians of the ratios within a round. The bound
+is 8 passes over the input, as 4 measured copies of it: where the input fits
+into the caches so does the copy, and the bound is that of the caches."""
+
+_MEMORY = """\
+`kept` is what the forward pass keeps for the backward pass; `temporary` is what
+XLA allocates beside arguments and results for both passes in one program."""

@@ -1,0 +1,1 @@
+"""One table of cases, run against every implementation of batch norm."""
