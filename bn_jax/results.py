@@ -32,7 +32,8 @@ def load(workdir):
     `learning_rate`, every other hyperparameter by its dotted name, every
     number of the configs that differs between the runs (`model.depth`, ...),
     `diverged_at` (a step, -1 if it did not), `step`, and the metrics by name,
-    NaN where one was not measured. `test/...` is there at the last step.
+    NaN where one was not measured. `test/...` is there at the last step, and
+    before it where `log.test` was set.
 
   Raises:
     UserError: there is no run in the folder, or a file is corrupt. A last line
@@ -160,8 +161,9 @@ def _load_run(folder, label, varying):
   columns['diverged_at'] = summary.get('diverged_at', [-1] * len(members))
   rows = {n: np.repeat(np.asarray(v), len(steps)) for n, v in columns.items()}
   rows['step'] = np.tile(steps, len(members))
-  rows |= {name: value.ravel() for name, value in metrics.items()}
   rows |= _at_last_step(summary, len(members), len(steps))
+  # Last, since a run may have scored the test part on the way, too.
+  rows |= {name: value.ravel() for name, value in metrics.items()}
   return pd.DataFrame(rows)
 
 
