@@ -19,7 +19,7 @@ from bn_jax import hosts
 from bn_jax import step as step_lib
 from bn_jax.data import batch_indices, eval_batches
 from bn_jax.diagnostics.normality import distance
-from bn_jax.diagnostics.percentiles import LEVELS, percentiles
+from bn_jax.diagnostics.percentiles import LEVELS, of_unit
 from bn_jax.errors import bounded
 from bn_jax.layout import layout
 
@@ -215,9 +215,7 @@ class Population:
   def _percentiles(self, state, batch):
     out = self._program.forward(state, batch)
     unit = self.config['log']['unit']
-    found = [
-      percentiles(v.output[..., unit], v.mask) for v in out.sites.values()
-    ]
+    found = [of_unit(values, unit) for values in out.sites.values()]
     levels = jnp.stack(found, axis=-1)
     return {f'site/p{p}': levels[i] for i, p in enumerate(LEVELS)}
 
