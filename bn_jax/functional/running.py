@@ -51,7 +51,8 @@ def _weight(t, momentum, average):
   # (1 - momentum) / (1 - momentum^t), and its limit 1/t at momentum 1.
   below = momentum < 1
   log = jnp.log(jnp.where(below, momentum, 0.5))
-  return jnp.where(below, (1 - momentum) / -jnp.expm1(t * log), 1 / t)
+  weight = jnp.where(below, (1 - momentum) / -jnp.expm1(t * log), 1 / t)
+  return jnp.where(t == 1, 1, weight)  # exactly: nothing of the start is left
 
 
 def unbiased_variance(var, count):

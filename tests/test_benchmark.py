@@ -1,0 +1,73 @@
+"""The dispatcher of benchmarks, and batch norm's, for a round."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from bn_jax import allocator
+from experiments import benchmark
+from experiments.benchmarks import batch_norm
+
+
+def run(*arguments):
+  command = [sys.executable, *arguments]
+  return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_help_lists_them_without_jax():
+  done = run('-X', 'importtime', '-m', 'experiments.benchmark', '--help')
+  assert done.returncode == 0
+  assert 'batch_norm    Batch norm, forward and backward' in done.stdout
+  assert 'harness' not in done.stdout
+  assert ' jax' not in done.stderr
+
+
+def test_unknown_name_is_one_line_and_2(capsys):
+  assert benchmark.main(['batchnorm']) == 2
+  error = capsys.readouterr().err
+  assert error.startswith(
+    "error: benchmark: 'batchnorm'; allowed are batch_norm"
+  )
+  assert error.count('\n') == 1
+
+
+def test_batch_norm_measures_and_writes(tmp_path, capfd):
+  out = tmp_path / 'table.md'
+  arguments = ['--rounds=2', '--shapes=(8,3)', '--dtypes=float32']
+  assert benchmark.main(['batch_norm', *arguments, f'--out={out}']) == 0
+  text = out.read_text()
+  for words in ('## Time, float32', '## Memory'):
+    assert words in text
+  rows = [r for r in text.splitlines() if r.startswith('| (8, 3)')]
+  assert len(rows) == 3  # the allocator as it is, + malloc, memory
+  capfd.readouterr()
+
+
+def test_arm_keeps_the_input_and_little_else():
+  arm = batch_norm._Arm('bn_jax', '')
+  try:
+    facts = json.loads(arm.ask('prepare (256, 64) bfloat16'))
+    assert 1 <= facts['kept'] < 1.2
+    assert float(arm.ask('go')) > 0
+  finally:
+    arm.close()
+
+
+def test_ratio_is_the_median_within_rounds():
+  times = {'a': [1.0, 20.0, 3.0], 'b': [2.0, 10.0, 3.0]}
+  assert batch_norm._ratio(times, 'a', 'b') == '1.00'
+  assert batch_norm._ratio(times, 'a', 'b', by=4) == '0.25'
+  assert batch_norm._ratio(times, 'a', 'c') == 'n/a'
+
+
+@pytest.mark.skipif(not sys.platform.startswith('linux'), reason='glibc')
+def test_allocator_sets_glibcs_thresholds():
+  code = 'from bn_jax import allocator; print(allocator.raise_thresholds())'
+  assert run('-c', code).stdout.strip() in ('True', 'False')
+
+
+def test_allocator_elsewhere_does_nothing(monkeypatch):
+  monkeypatch.setattr(sys, 'platform', 'darwin')
+  assert allocator.raise_thresholds() is False
