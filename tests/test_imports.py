@@ -140,7 +140,7 @@ def test_the_functional_part_needs_no_flax():
 
 def test_of_flax_only_linen_and_struct():
   allowed = ('flax.linen', 'flax.struct')
-  for path in files('bn_jax', 'experiments', 'configs'):
+  for path in files('bn_jax', 'configs'):
     for name in imports(path):
       if name.split('.')[0] == 'flax' and name != 'flax':
         assert name.startswith(allowed), f'{path} imports {name}'
