@@ -11,8 +11,9 @@ Where CIFAR-10 is not at hand, Fashion-MNIST stands in:
 
 Momentum SGD at 0.1, weight decay 1e-4 on kernels alone, batches of 128,
 64,000 steps, crop and flip on the device, the rate divided by 10 at half and
-at three quarters. The paper is said to reach a test error of 8.75% (unverified). Duration
-and accuracy here: not measured, neither on 2 cores nor on a GPU.
+at three quarters. The paper is said to reach a test error of 8.75%
+(unverified). Duration and accuracy here: not measured, neither on 2 cores nor
+on a GPU.
 """
 
 from bn_jax import config as config_lib
