@@ -188,6 +188,15 @@ def test_pooling_is_that_of_flax(name):
     np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
 
 
+def test_corners_that_tie_share_the_gradient():
+  """Fault: each gets all of it, and a flat image four times its due."""
+  x = jnp.array([[2.0, 1, 0], [2, 0, 0], [9, 9, 9]]).reshape(1, 3, 3, 1)
+  gradient = jax.grad(lambda x: 6 * pool('max', x).sum())(x)
+  np.testing.assert_allclose(
+    gradient[0, :, :, 0], [[3, 0, 0], [3, 0, 0], [0, 0, 0]]
+  )
+
+
 @pytest.mark.parametrize('model', SMALL)
 @pytest.mark.parametrize('chained', strategies.names())
 @pytest.mark.parametrize('dtype', ['float32', 'bfloat16'])

@@ -13,7 +13,7 @@ The price: forward mode itself is of a slow form inside a loop on a CPU.
 
 A second trap lies in small images: XLA takes the larger of image and kernel
 for the image, which leaves the fast form in any program. There the convolution
-is a matrix product.
+is a matrix product, and so it is for kernels of 1 x 1, where that is faster.
 """
 
 import functools
@@ -71,7 +71,7 @@ def conv2d(x, kernel, strides, padding, precision=None):
     (batch, height, width, out), as jax.lax.conv_general_dilated gives it.
   """
   conv = _Convolution(strides, padding, precision)
-  if conv.is_small(x, kernel):
+  if conv.is_product(x, kernel):
     return lax.platform_dependent(
       x, kernel, cpu=conv.by_patches, default=conv.plain
     )
@@ -82,11 +82,11 @@ def conv2d(x, kernel, strides, padding, precision=None):
 def _conv2d_jvp(strides, padding, precision, primals, tangents):
   conv = _Convolution(strides, padding, precision)
   by_patches = _product_rule(conv.by_patches)
-  small = conv.is_small(*primals)
+  product = conv.is_product(*primals)
   dy = lax.platform_dependent(
     *primals,
     *tangents,
-    cpu=by_patches if small else conv.fast_when_transposed,
+    cpu=by_patches if product else conv.fast_when_transposed,
     default=_product_rule(conv.plain),
   )
   return conv2d(*primals, strides, padding, precision), dy
@@ -140,10 +140,14 @@ class _Convolution:
       precision=self._precision,
     )
 
-  def is_small(self, x, kernel) -> bool:
-    """Whether XLA would swap image and kernel, forward or in the gradient."""
-    sizes = self._output_size(x, kernel), x.shape[1:3]
-    return min(map(math.prod, sizes)) < math.prod(kernel.shape[:2])
+  def is_product(self, x, kernel) -> bool:
+    """Whether a CPU had better take `by_patches`.
+
+    XLA swaps an image and a kernel that is larger, forward and in the gradient.
+    """
+    area = math.prod(kernel.shape[:2])
+    images = self._output_size(x, kernel), x.shape[1:3]
+    return area == 1 or min(map(math.prod, images)) < area
 
   def _output_size(self, x, kernel):
     return tuple(
