@@ -175,6 +175,26 @@ def test_backward_keeps_x_and_nothing_else_of_its_size(shape, dtype):
     assert sum(a.size for a in jitted if a.size > shape[-1]) == x.size
 
 
+def sums(jaxpr, size):
+  """How many sums over arrays of a size a program takes, calls included."""
+  inner = [
+    getattr(p, 'jaxpr', p)
+    for e in jaxpr.eqns
+    for p in e.params.values()
+    if hasattr(getattr(p, 'jaxpr', p), 'eqns')
+  ]
+  here = [e for e in jaxpr.eqns if e.primitive.name == 'reduce_sum']
+  here = sum(e.invars[0].aval.size == size for e in here)
+  return here + sum(sums(j, size) for j in inner)
+
+
+@pytest.mark.parametrize('shape', [(64, 16), (1100, 1000)])
+def test_backward_takes_two_sums_and_no_statistics_again(shape):
+  x, scale, bias, d = draw(shape, -1)
+  _, pull = jax.vjp(lambda *a: functional.batch_norm(*a)[0], x, scale, bias)
+  assert sums(jax.make_jaxpr(pull)(d).jaxpr, x.size) == 2
+
+
 def test_feature_without_a_value_gives_bias_and_no_gradient():
   args = draw((6, 4), -1)
   mask = jnp.ones((6, 4)).at[:, 2].set(0)
