@@ -1,7 +1,8 @@
 """Fields, their ranges, and how numbers of a member reach them.
 
 Planted and seen: a bound left out, a multiple not checked, `replace` in
-place, `replace` that makes a new field, a chain in the order of a dict.
+place, `replace` that makes a new field, a chain in the order of a dict, a
+default of None.
 """
 
 import json
@@ -12,6 +13,7 @@ import tiny
 from bn_jax import config as config_lib
 from bn_jax import models, strategies
 from bn_jax.errors import UserError
+from bn_jax.fields import flatten
 
 
 @pytest.mark.parametrize('name', strategies.names())
@@ -22,6 +24,8 @@ def test_defaults_are_valid(name, model):
   assert made.strategies == (name,)
   assert dict(made.strategy[name]) == strategies.defaults(name)
   json.dumps(made.to_dict())
+  # A field that is None has no type, and no command line could set it.
+  assert all(value is not None for value in flatten(made).values())
 
 
 def test_the_order_of_a_chain_is_that_of_its_names():
