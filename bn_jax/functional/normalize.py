@@ -81,9 +81,9 @@ def _rsqrt(x):
 
 @_rsqrt.defjvp
 def _rsqrt_jvp(primals, tangents):
-  """One factor at a time: the third power underflows where x is large."""
+  """One factor at a time: y / x underflows where x is large."""
   y = _rsqrt(*primals)
-  return y, tangents[0] * y * y * y * -0.5
+  return y, tangents[0] * y / primals[0] * -0.5
 
 
 @jax.custom_jvp

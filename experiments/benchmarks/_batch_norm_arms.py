@@ -1,7 +1,7 @@
-"""The arms of the batch_norm benchmark: one process each, told by lines.
+"""The processes of the batch_norm benchmark, told what to do by lines.
 
-`prepare SHAPE DTYPE` builds the arrays and the program and answers with a line
-of JSON; `go` answers with the seconds of one call; both end with a newline.
+`prepare SHAPE DTYPE` builds arrays and programs and answers with a line of
+JSON, {program: facts}; `go PROGRAM` answers with the seconds of one call.
 """
 
 import ast
@@ -9,29 +9,30 @@ import json
 import sys
 import time
 
-SECONDS = 0.02  # of a burst on small shapes: more than the clock's noise
+SECONDS = 0.03  # of a burst on small shapes: more than the clock's noise
 
 
 def serve(argv):
-  """Serves one arm until standard input ends."""
-  name, malloc = argv
+  """Serves `jax` or `torch` until standard input ends."""
+  kind, malloc = argv
   if malloc == 'malloc':
     from bn_jax import allocator
 
     allocator.raise_thresholds()
-  arm = {'torch': _torch}.get(name, _jax)
-  run = None
+  prepare = {'jax': _jax, 'torch': _torch}[kind]
+  runs = {}
   print('ready', flush=True)
   for line in sys.stdin:
-    command, *rest = line.split(maxsplit=1)
+    command, rest = line.split(maxsplit=1)
     if command == 'prepare':
-      run = None  # the last arrays go before the next come
-      shape, dtype = rest[0].rsplit(maxsplit=1)
-      run, facts = arm(name, ast.literal_eval(shape), dtype)
-      _warm_up(run)
+      runs = {}  # the last arrays go before the next come
+      shape, dtype = rest.rsplit(maxsplit=1)
+      runs, facts = prepare(ast.literal_eval(shape), dtype)
+      for run in runs.values():
+        _warm_up(run)
       print(json.dumps(facts), flush=True)
     else:
-      print(_burst(run), flush=True)
+      print(_burst(runs[rest.strip()]), flush=True)
 
 
 def _warm_up(run):
@@ -64,20 +65,27 @@ class _Calls:
     self.wait(out)
 
 
-def _jax(name, shape, dtype):
+def _jax(shape, dtype):
+  """The same arrays for all programs; the copy moves the bytes of 8 passes."""
   import jax
   import jax.numpy as jnp
 
   keys = jax.random.split(jax.random.key(0), 4)
   x, d = (jax.random.normal(k, shape, dtype) for k in keys[:2])
-  channels = shape[-1:]
-  scale, bias = (jax.random.normal(k, channels) + 1 for k in keys[2:])
-  if name == 'copy':
-    compiled = jax.jit(lambda x: x + jnp.ones((), x.dtype)).lower(x).compile()
-    return _calls(lambda: compiled(x)), {}
+  scale, bias = (jax.random.normal(k, shape[-1:]) + 1 for k in keys[2:])
+  four = jnp.stack([x, d, x, d])
+  copy = jax.jit(lambda a: a + jnp.ones((), a.dtype)).lower(four).compile()
+  runs, facts = {'copy': _calls(lambda: copy(four))}, {'copy': {}}
+  for name in ('bn_jax', 'flax'):
+    runs[name], facts[name] = _program(_layer(name, x.dtype), x, scale, bias, d)
+  return runs, facts
 
-  layer = _layer(name, x.dtype)
-  stats = {'mean': jnp.zeros(channels), 'var': jnp.ones(channels)}
+
+def _program(layer, x, scale, bias, d):
+  import jax
+  import jax.numpy as jnp
+
+  stats = {'mean': jnp.zeros_like(scale), 'var': jnp.ones_like(scale)}
 
   def forward(x, scale, bias):
     variables = {
@@ -92,12 +100,12 @@ def _jax(name, shape, dtype):
 
   arguments = (x, scale, bias, d)
   compiled = jax.jit(both).lower(*arguments).compile()
-  memory = compiled.memory_analysis()
   pull = jax.vjp(jax.jit(forward), x, scale, bias, has_aux=True)[1]
   kept = sum(a.nbytes for a in jax.tree.leaves(pull))
+  temporary = compiled.memory_analysis().temp_size_in_bytes
   facts = {
     'kept': kept / x.nbytes,
-    'temporary': memory.temp_size_in_bytes / x.nbytes,
+    'temporary': temporary / x.nbytes,
     'device': jax.devices()[0].device_kind,
   }
   return _calls(lambda: compiled(*arguments)), facts
@@ -120,10 +128,9 @@ def _layer(name, dtype):
   return nn.BatchNorm(use_running_average=False, dtype=dtype)
 
 
-def _torch(name, shape, dtype):
+def _torch(shape, dtype):
   import torch
 
-  del name
   device = 'cuda' if torch.cuda.is_available() else 'cpu'
   generator = torch.Generator(device).manual_seed(0)
 
@@ -151,7 +158,8 @@ def _torch(name, shape, dtype):
     layer(x)
   kept = sum(seen.values()) / (x.numel() * x.element_size())
   wait = torch.cuda.synchronize if device == 'cuda' else (lambda: None)
-  return _Calls(call, lambda _: wait(), each=False), {'kept': kept}
+  run = _Calls(call, lambda _: wait(), each=False)
+  return {'torch': run}, {'torch': {'kept': kept}}
 
 
 if __name__ == '__main__':

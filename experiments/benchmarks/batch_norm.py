@@ -4,9 +4,9 @@
   python -m experiments.benchmark batch_norm --out=docs/benchmark_batch_norm.md
 
 Against flax.linen.BatchNorm, PyTorch where it is installed (channels_last), and
-the bandwidth bound: 8 passes over the input, forward 2 reads and a write,
-backward 4 reads and a write, at the speed of a measured copy. Each arm is a
-process of its own that waits while the others run; they take turns, and the
+the bandwidth bound: a copy of the bytes of 8 passes over the input (forward 2
+reads and a write, backward 4 reads and a write). They take turns, bn_jax, Flax
+and the copy in one process, PyTorch in another that waits meanwhile; the
 figures are medians over the rounds. `+ malloc` is with glibc's thresholds
 raised (bn_jax/allocator.py). About five minutes on two cores; on a GPU the
 shapes are those for a GPU. Nothing else should run meanwhile.
@@ -27,7 +27,6 @@ ARMS = 'experiments.benchmarks._batch_norm_arms'
 CPU = [(60, 100), (128, 512), (256, 4096), (128, 32, 32, 64), (32, 56, 56, 256)]
 GPU = [(256, 56, 56, 256), (1024, 32, 32, 64), (8192, 4096)]
 DTYPES = ('float32', 'bfloat16')
-COPIES = 4  # a copy is two passes
 
 
 def main(argv):
@@ -47,7 +46,7 @@ def main(argv):
   gpu = _gpu()
   shapes = [ast.literal_eval(s) for s in options.shapes.split()]
   shapes = shapes or (GPU if gpu else CPU)
-  arms = {name: _Arm(*name) for name in _names(gpu)}
+  arms = [_Arm(*kind) for kind in _kinds(gpu)]
   rows = []
   try:
     for dtype in options.dtypes.split(','):
@@ -57,7 +56,7 @@ def main(argv):
           '\n'.join(_time_lines([rows[-1]], head=len(rows) == 1)), flush=True
         )
   finally:
-    for arm in arms.values():
+    for arm in arms:
       arm.close()
   text = _page(rows, gpu)
   print(text)
@@ -75,22 +74,19 @@ def _gpu():
   return found.stdout.strip() in ('gpu', 'cuda', 'rocm')
 
 
-def _names(gpu):
-  """(arm, allocator) pairs; the first of a kind is the plain one."""
-  mallocs = ('',) if gpu else ('', 'malloc')
-  names = [(a, m) for m in mallocs for a in ('bn_jax', 'flax', 'copy')]
-  if importlib.util.find_spec('torch'):
-    names.append(('torch', ''))
-  return names
+def _kinds(gpu):
+  """What each process measures, and its allocator."""
+  kinds = [('jax', '')] if gpu else [('jax', ''), ('jax', 'malloc')]
+  return kinds + [('torch', '')] * bool(importlib.util.find_spec('torch'))
 
 
 class _Arm:
-  """A process that measures one implementation when it is told to."""
+  """A process that measures what it is told to."""
 
-  def __init__(self, name, malloc):
-    self.name = name
+  def __init__(self, kind, malloc):
+    self.kind, self.malloc = kind, malloc
     self.process = subprocess.Popen(
-      [sys.executable, '-m', ARMS, name, malloc or 'plain'],
+      [sys.executable, '-m', ARMS, kind, malloc or 'plain'],
       stdin=subprocess.PIPE,
       stdout=subprocess.PIPE,
       text=True,
@@ -100,7 +96,7 @@ class _Arm:
   def _answer(self):
     line = self.process.stdout.readline()
     if not line:
-      raise RuntimeError(f'the arm {self.name} ended')
+      raise RuntimeError(f'the process for {self.kind} ended')
     return line
 
   def ask(self, line):
@@ -116,26 +112,29 @@ class _Arm:
 
 
 def _measure(arms, shape, dtype, rounds):
-  """One shape: facts and times of each arm, which take turns."""
-  say = f'prepare {shape} {dtype}'
-  facts = {name: json.loads(arm.ask(say)) for name, arm in arms.items()}
-  times = {name: [] for name in arms}
+  """One shape: facts and times of each (program, allocator), in turns."""
+  facts, turns, times = {}, [], {}
+  for arm in arms:
+    for name, fact in json.loads(arm.ask(f'prepare {shape} {dtype}')).items():
+      facts[name, arm.malloc] = fact
+      turns.append((arm, name))
   for number in range(rounds):
     if sys.stderr.isatty():
       print(f'\r{shape} {dtype}: round {number + 1} ', end='', file=sys.stderr)
-    for name, arm in arms.items():
-      times[name].append(float(arm.ask('go')))
+    for arm, name in turns:
+      seconds = float(arm.ask(f'go {name}'))
+      times.setdefault((name, arm.malloc), []).append(seconds)
   if sys.stderr.isatty():
     print(file=sys.stderr)
   return shape, dtype, facts, times
 
 
-def _ratio(times, a, b, by=1):
+def _ratio(times, a, b):
   """Median over the rounds of a's time over b's: what slows both cancels."""
   if a not in times or b not in times:
     return 'n/a'
   pairs = zip(times[a], times[b], strict=True)
-  return f'{statistics.median(x / (by * y) for x, y in pairs):.2f}'
+  return f'{statistics.median(x / y for x, y in pairs):.2f}'
 
 
 def _time_lines(rows, head=True):
@@ -162,8 +161,8 @@ def _time_lines(rows, head=True):
         f'{statistics.median(times[flax]) * 1e3:.3f}',
         f'{statistics.median(times[ours]) * 1e3:.3f}',
         f'**{_ratio(times, ours, flax)}**',
-        _ratio(times, ours, copy, COPIES),
-        _ratio(times, flax, copy, COPIES),
+        _ratio(times, ours, copy),
+        _ratio(times, flax, copy),
         _ratio(times, torch, flax),
         _ratio(times, ours, torch),
       ]
@@ -196,7 +195,7 @@ def _page(rows, gpu):
     'Made by `python -m experiments.benchmark batch_norm`. Do not edit.',
     '',
   ]
-  device = next(iter(rows[0][2].values())).get('device', '')
+  device = rows[0][2]['bn_jax', '']['device']
   lines += [*harness.machine(), f'- device: {device}', '', _NOTE, '']
   for dtype in dict.fromkeys(row[1] for row in rows):
     chosen = [row for row in rows if row[1] == dtype]
@@ -212,8 +211,8 @@ _NOTE = """\
 Forward and backward pass in training mode, running statistics included, as one
 program (PyTorch eager: forward, then backward). Medians over rounds in which
 the arms take turns; ratios are medians of the ratios within a round. The bound
-is 8 passes over the input, as 4 measured copies of it: where the input fits
-into the caches so does the copy, and the bound is that of the caches."""
+is a measured copy of the bytes that 8 passes over the input move: 4 times its
+size, read and written."""
 
 _MEMORY = """\
 `kept` is what the forward pass keeps for the backward pass; `temporary` is what
