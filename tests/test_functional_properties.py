@@ -12,7 +12,7 @@ from experiments.conformance_suite import reference
 # Relative to the largest value, of outputs and gradients.
 TOLERANCES = {'float32': 3e-6, 'bfloat16': 2e-2, 'float16': 4e-3}
 SETTINGS = hypothesis.settings(
-  max_examples=40,
+  max_examples=25,
   deadline=None,
   derandomize=True,
   suppress_health_check=list(hypothesis.HealthCheck),

@@ -34,9 +34,11 @@ def find_pairs(model, variables, *args, **kwargs):
     a module with a `kernel`, which nothing else reads.
   """
   pairs = _adjacent(model, variables, *args, **kwargs)
-  return tuple(
-    pair for pair in pairs if _alone(pair, model, variables, *args, **kwargs)
-  )
+
+  def alone(*pairs):
+    return _alone(pairs, model, variables, *args, **kwargs)
+
+  return tuple(pairs if alone(*pairs) else filter(alone, pairs))
 
 
 def _adjacent(model, variables, *args, **kwargs):
@@ -62,18 +64,19 @@ def _adjacent(model, variables, *args, **kwargs):
   return pairs
 
 
-def _alone(pair, model, variables, *args, **kwargs):
-  """Whether only the normalization reads the layer's output.
+def _alone(pairs, model, variables, *args, **kwargs):
+  """Whether only the normalizations read their layers' outputs.
 
   NaN goes into the normalization and 0 comes out: does any arrive at the end?
   """
+  linear, norm = ({p[i] for p in pairs} for i in (0, 1))
 
   def poison(call, args, kwargs, context):
     out = call(*args, **kwargs)
     if context.method_name == '__call__':
-      if context.module.path == pair.linear:
+      if context.module.path in linear:
         return jnp.full_like(out, jnp.nan)
-      if context.module.path == pair.norm:
+      if context.module.path in norm:
         return jnp.zeros_like(out)
     return out
 
