@@ -10,6 +10,10 @@ __version__ = '0.1.0'
 
 _LAZY = {
   'BatchNorm': 'bn_jax.layers.batch_norm',
+  'find_pairs': 'bn_jax.layers.folding',
+  'fold_batch_norm': 'bn_jax.layers.folding',
+  'from_torch': 'bn_jax.layers.from_torch',
+  'precise_batch_stats': 'bn_jax.layers.precise',
 }
 
 
