@@ -85,6 +85,9 @@ def _log():
   # Whether the runs that are reported score the test part, too, each time
   # that they evaluate; for a curve, never for a choice.
   log.test = False
+  # Whether the curves, and histograms of the sites' units, are also written
+  # as event files for TensorBoard; needs the extra `tensorboard`.
+  log.tensorboard = False
   return log
 
 

@@ -237,7 +237,8 @@ class Population:
 
     Returns:
       `loss`, `accuracy` (members,) and `<site>/mean`, `<site>/var`,
-      `<site>/distance` (members,).
+      `<site>/distance` (members,); under `log.tensorboard` also
+      `units/<site>/mean` and `units/<site>/var` (members, units).
     """
     scores = self._evaluate(state, self.eval_data(split))
     return self.fetch(scores)
@@ -262,6 +263,10 @@ class Population:
       scores['site/mean'] = jnp.stack([jnp.mean(m) for m, _ in merged])
       scores['site/var'] = jnp.stack([jnp.mean(v) for _, v in merged])
       scores['site/distance'] = jnp.stack([distance(m, v) for m, v in merged])
+    if self.config['log']['tensorboard']:
+      for site, (mean, var) in zip(self.sites, merged, strict=False):
+        scores |= {f'units/{site.path}/mean': mean}
+        scores |= {f'units/{site.path}/var': var}
     return _nothing_if(state.diverged_at >= 0, scores)
 
   def fetch(self, metrics) -> dict[str, np.ndarray]:

@@ -9,7 +9,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from bn_jax import config as config_lib
-from bn_jax import data, hosts, stopping, trees
+from bn_jax import data, events, hosts, stopping, trees
 from bn_jax.errors import UserError
 from bn_jax.population import Population
 from bn_jax.records import Workdir
@@ -45,6 +45,7 @@ def fit(
   """
   config_lib.validate(config)
   config, data_config = config.to_dict(), config.data
+  events.check(config)
   folder = Workdir(workdir)
 
   def look():
@@ -69,6 +70,7 @@ def check(config, members: list[dict]) -> None:
   """
   config_lib.validate(config)
   config, data_config = config.to_dict(), config.data
+  events.check(config)
   Population(config, _dataset(config, data_config), members[:1]).check()
 
 
@@ -105,6 +107,7 @@ class _Loop:
     self.total = config['num_train_steps']
     self.population = Rounds(config, dataset, members, hosts.say)
     self.saver = Saver(folder, config['checkpoint'])
+    self.events = events.Events(folder.path, config, members)
     # Steps and seconds of the chunks; the first one, which compiles, apart.
     self.timing = {'first': [0, 0.0], 'others': [0, 0.0]}
     self.good = None
@@ -121,10 +124,12 @@ class _Loop:
         raise self.stopped() from None
       finally:
         self.saver.close()
+        self.events.close()
 
   def start(self):
     """Goes on from the last checkpoint, or from step 0."""
     found = self.saver.resume(self.population.like())
+    self.events.open(found[1]['step'] if found else 0)
     if found is None:
       state = self.population.initialize()
       self.settle(0, state, self.evaluate(0, state))
@@ -202,25 +207,30 @@ class _Loop:
   def record(self, first, count, metrics):
     every = self.config['log']['every']
     steps = list(range(first + every, first + count + 1, every))
+    self.append(steps, metrics)
+
+  def append(self, steps, metrics):
+    """Adds to the curves, and to the event files where they are wanted."""
     self.folder.append(steps, metrics)
+    self.events.append(steps, metrics)
 
   def evaluate(self, step, state) -> float:
     """Records the scores; returns the mean accuracy, 0 for a failed member."""
     scores = self.population.evaluate(state, self.dataset.validation)
-    self.folder.append(
+    units = {k: scores.pop(k) for k in [*scores] if k.startswith('units/')}
+    self.events.histograms(step, units)
+    self.append(
       [step], {f'validation/{k}': v[:, None] for k, v in scores.items()}
     )
     # The last one is scored when the run is over, like any other's.
     if self.config['log']['test'] and self.test and step < self.total:
-      self.score_test(step, state)
+      self.score_test(step, state, self.append)
     return float(np.mean(np.nan_to_num(scores['accuracy'])))
 
-  def score_test(self, step, state):
+  def score_test(self, step, state, append):
     scores = self.population.evaluate(state, self.dataset.test)
     scores = {k: scores[k] for k in ('accuracy', 'loss')}
-    self.folder.append(
-      [step], {f'test/{k}': v[:, None] for k, v in scores.items()}
-    )
+    append([step], {f'test/{k}': v[:, None] for k, v in scores.items()})
     return {
       f'test/{k}': [float(x) if np.isfinite(x) else None for x in v]
       for k, v in scores.items()
@@ -245,10 +255,16 @@ class _Loop:
       'diverged_site': site.tolist(),
       'statistics_scope': self.config['mesh']['statistics'],
     }
+    tested = {}
     if self.test:
-      summary |= self.score_test(step, state)
+      tested = self.score_test(step, state, self.folder.append)
     if hosts.any_of(self.saver.in_use())[0]:  # then the end is kept, too
       self.saver.save(self.good, self.population.host)
       self.saver.close()
+    summary |= tested
     self.folder.write('summary', summary)
+    # Now that the run cannot be resumed, so that they are there once.
+    self.events.append(
+      [step], {k: np.array(v, float)[:, None] for k, v in tested.items()}
+    )
     return summary
