@@ -1,0 +1,91 @@
+"""A picture of a study or run as a table in the terminal."""
+
+import math
+
+from rich.console import Group
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from bn_jax.live.files import Part, Picture
+
+# How a study goes on; '' is a run outside a study.
+PHASES = {
+  'tune': 'tuning',
+  'final': 'reported',
+  'rates': 'over rates',
+  '': 'training',
+}
+
+
+def draw(picture: Picture):
+  """A picture as a table, with what is left under it: for `rich` to print."""
+  parts = picture.parts
+  phases = [p for p in PHASES if any(part.phase == p for part in parts)]
+  cases = list(dict.fromkeys((p.strategy, p.variant) for p in parts))
+  table = Table(title=str(picture.path), title_justify='left')
+  table.add_column('strategy', no_wrap=True)
+  varies = any(variant for _, variant in cases)
+  if varies:
+    table.add_column('variant', no_wrap=True)
+  for phase in phases:
+    table.add_column(PHASES[phase])
+    table.add_column('best, %' if phase == 'tune' else 'mean, %')
+  table.add_column('failed', justify='right')
+  for case in cases:
+    mine = {p.phase: p for p in parts if (p.strategy, p.variant) == case}
+    cells = [cell for phase in phases for cell in _cells(mine[phase])]
+    failed = sum(p.failed for p in mine.values())
+    table.add_row(*case[: 1 + varies], *cells, str(failed or '-'))
+  return Group(table, Text(_last_line(picture)))
+
+
+def _cells(part: Part):
+  """Progress, and the accuracy so far."""
+  bar = Table.grid(padding=(0, 1))
+  bar.add_row(
+    ProgressBar(total=1.0, completed=part.share, width=8),
+    f'{math.floor(100 * part.share):3d}%',
+  )
+  return bar, _score(part)
+
+
+def _score(part) -> str:
+  """Of the best trial while tuning, else the mean, as soon as there is one."""
+  chance = (part.summary or {}).get('chance')
+  found = [chance if a is None else a for a in part.accuracies]
+  if not part.step or not any(a is not None for a in found):
+    return '-'
+  if part.phase != 'tune':
+    return _percent(found)
+  size = part.seeds
+  trials = [found[i : i + size] for i in range(0, len(found), size)]
+  return max(map(_percent, trials), key=float)
+
+
+def _percent(accuracies) -> str:
+  """The mean; before it is known what a guess scores, of those that score."""
+  known = [a for a in accuracies if a is not None]
+  return f'{100 * sum(known) / max(1, len(known)):.1f}'
+
+
+def _last_line(picture) -> str:
+  if picture.ended:
+    page = picture.path / 'report.html'
+    return 'finished' + (f'; report: {page}' if page.exists() else '')
+  steps = sum(p.members * p.total for p in picture.parts)
+  done = sum(p.share * p.members * p.total for p in picture.parts)
+  left = 'unknown' if picture.left is None else _span(picture.left)
+  return (
+    f'{done / steps:.0%} done; time left {left}; '
+    f'last sign of life {_span(picture.silent)} ago'
+  )
+
+
+def _span(seconds) -> str:
+  """`42 s`, `3 min 10 s` or `2 h 5 min`."""
+  minutes, rest = divmod(round(seconds), 60)
+  if not minutes:
+    return f'{rest} s'
+  hours, minutes = divmod(minutes, 60)
+  return f'{hours} h {minutes} min' if hours else f'{minutes} min {rest} s'
