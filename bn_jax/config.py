@@ -78,8 +78,9 @@ def _log():
   log.eval_every = 250
   # Mean, variance and distance from normalized of each site's units.
   log.sites = True
-  # 15th, 50th and 85th percentile of one unit's input to the nonlinearity at
-  # each site, on the last batch of a row; `unit` says which.
+  # 15th, 50th and 85th percentile, mean and variance of one unit's input to
+  # the nonlinearity at each site, on the last batch of a row; `unit` says
+  # which.
   log.percentiles = False
   log.unit = 0
   # Whether the runs that are reported score the test part, too, each time

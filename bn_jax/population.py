@@ -215,9 +215,13 @@ class Population:
   def _percentiles(self, state, batch):
     out = self._program.forward(state, batch)
     unit = self.config['log']['unit']
-    found = [of_unit(values, unit) for values in out.sites.values()]
-    levels = jnp.stack(found, axis=-1)
-    return {f'site/p{p}': levels[i] for i, p in enumerate(LEVELS)}
+    sites = out.sites.values()
+    levels = jnp.stack([of_unit(values, unit) for values in sites], axis=-1)
+    moments = [values.moments('output') for values in sites]
+    return {f'site/p{p}': levels[i] for i, p in enumerate(LEVELS)} | {
+      'site/unit_mean': jnp.stack([m.mean[unit] for m in moments]),
+      'site/unit_var': jnp.stack([m.var[unit] for m in moments]),
+    }
 
   def probe(self, function):
     """Maps a question over the members, as one program.

@@ -16,7 +16,8 @@ from bn_jax.errors import UserError
 
 IDENTITY = ['run', 'phase', 'strategy', 'variant', 'member', 'seed']
 PHASES = ('tune', 'final')
-_RUN_PATTERNS = ('', 'runs/*/', '*/', '*/runs/*/')
+# A run; a study; a folder of either.
+_RUN_PATTERNS = (('',), ('runs/*/',), ('*/', '*/runs/*/'))
 
 
 def load(workdir):
@@ -64,10 +65,10 @@ def find_runs(workdir):
     UserError: there is none.
   """
   workdir = Path(workdir)
-  for pattern in _RUN_PATTERNS:
-    found = sorted(p.parent for p in workdir.glob(pattern + 'members.json'))
-    if found:
-      return found
+  for patterns in _RUN_PATTERNS:
+    files = [f for p in patterns for f in workdir.glob(p + 'members.json')]
+    if files:
+      return sorted(path.parent for path in files)
   raise UserError(
     f'workdir: no run in {workdir}; a run has members.json, a study has'
     ' runs/*/members.json'

@@ -152,6 +152,10 @@ def test_percentiles_are_those_of_the_last_batch_of_a_row(data, num_devices):
     wanted = np.percentile(values.output[:, 2], (15, 50, 85))
     found = [metrics[f'{site}/p{p}'][0, -1] for p in (15, 50, 85)]
     np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=1e-4)
+    unit = np.float64(values.output[:, 2])
+    for name, wanted in (('mean', unit.mean()), ('var', unit.var())):
+      found = metrics[f'{site}/unit_{name}'][0, -1]
+      np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=1e-4)
 
 
 def test_scores_are_over_a_part_whatever_its_batches(

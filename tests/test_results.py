@@ -141,6 +141,14 @@ def test_a_folder_of_studies_keeps_them_apart(tmp_path):
   }
 
 
+def test_a_folder_of_runs_and_studies(tmp_path):
+  """As `runs` is after `compare` and `train`. Planted: the studies left out."""
+  synthetic.write_study(tmp_path / 'study', ('none',), rates=(0.1,))
+  synthetic.write_run(tmp_path / 'alone', 'batch_norm')
+  found = results.load(tmp_path).run.unique().tolist()
+  assert found == ['alone', 'study/final-none', 'study/tune-none']
+
+
 def test_a_folder_of_runs(tmp_path):
   synthetic.write_run(tmp_path / 'x', 'none')
   synthetic.write_run(tmp_path / 'y', 'batch_norm')
