@@ -66,3 +66,12 @@ def reduction_axes(ndim, axis):
   """Every axis that is not a feature axis."""
   features = feature_axes(ndim, axis)
   return tuple(a for a in range(ndim) if a not in features)
+
+
+def group(axis_name, axis_index_groups):
+  """What a collective sums over, hashable: (axis_name, groups)."""
+  if axis_index_groups is not None:
+    axis_index_groups = tuple(tuple(g) for g in axis_index_groups)
+  if isinstance(axis_name, list):
+    axis_name = tuple(axis_name)
+  return axis_name, axis_index_groups

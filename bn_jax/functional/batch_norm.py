@@ -1,5 +1,8 @@
 """Batch normalization of an array by its own statistics."""
 
+import functools
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 
@@ -53,25 +56,46 @@ def batch_norm(
     ValueError: stop_gradient names something else.
   """
   x = jnp.asarray(x)
-  stop = check_stop_gradient(stop_gradient)
-  axes = axes_lib.reduction_axes(x.ndim, axis)
   given = [a for a in (x, scale, bias) if a is not None]
   dtype = jnp.result_type(*given) if dtype is None else dtype
   least = x.dtype if stats_dtype is None else stats_dtype
-  least = jnp.promote_types(least, jnp.float32)
+  static = _Static(
+    axes_lib.reduction_axes(x.ndim, axis),
+    axes_lib.group(axis_name, axis_index_groups),
+    check_stop_gradient(stop_gradient),
+    jnp.dtype(dtype),
+    jnp.promote_types(least, jnp.float32),
+  )
+  return _batch_norm(static, x, scale, bias, mask, epsilon)
+
+
+class _Static(NamedTuple):
+  axes: tuple
+  group: tuple
+  stop: tuple
+  dtype: jnp.dtype
+  least: jnp.dtype
+
+
+# Jitted, so that a net's many equal sites are traced once; inline, so that
+# nothing of it is left in the program.
+@functools.partial(jax.jit, static_argnums=0, inline=True)
+def _batch_norm(static, x, scale, bias, mask, epsilon):
 
   @axes_lib.recompute
   def run(x, scale, bias, mask, epsilon):
     found, rest = moments_of(
-      x.astype(least), mask, axes, (axis_name, axis_index_groups)
+      x.astype(static.least), mask, static.axes, static.group
     )
-    stopped = {n: jax.lax.stop_gradient(getattr(found, n)) for n in stop}
+    stopped = {n: jax.lax.stop_gradient(getattr(found, n)) for n in static.stop}
     found = found._replace(**stopped)
     var = found.var
     if mask is not None:
       var, scale, bias = _hold_empty(found, scale, bias)
-    y = normalize_by(x, found.mean, var, scale, bias, epsilon, axes, rest)
-    return y.astype(dtype), found
+    y = normalize_by(
+      x, found.mean, var, scale, bias, epsilon, static.axes, rest
+    )
+    return y.astype(static.dtype), found
 
   return run(x, scale, bias, mask, epsilon)
 

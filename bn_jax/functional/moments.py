@@ -50,12 +50,16 @@ def moments(
   x = jnp.asarray(x)
   dtype = jnp.promote_types(x.dtype if dtype is None else dtype, jnp.float32)
   axes = axes_lib.reduction_axes(x.ndim, axis)
-  group = (axis_name, axis_index_groups)
+  group = axes_lib.group(axis_name, axis_index_groups)
+  return _moments(axes, group, dtype, x, mask)
 
-  @axes_lib.recompute
-  def run(x, mask):
-    return moments_of(x.astype(dtype), mask, axes, group)[0]
 
+# Jitted, as batch_norm is: traced once for all sites alike.
+@functools.partial(jax.jit, static_argnums=(0, 1, 2), inline=True)
+def _moments(axes, group, dtype, x, mask):
+  run = axes_lib.recompute(
+    lambda x, mask: moments_of(x.astype(dtype), mask, axes, group)[0]
+  )
   return run(x, mask)
 
 
@@ -76,7 +80,8 @@ def moments_of(x, mask, axes, group):
     mean, rest = _mean_around_first(x, axes, at_least_1)
     square = _square_sum(x, mean, rest, mask, axes)
   else:
-    mean = axes_lib.keep(_psum(_sum(x, mask, axes), group) / at_least_1)
+    mean = _psum(_sum(x, mask, axes), group) * (1 / at_least_1)
+    mean = axes_lib.keep(pinned(mean))
     left = _sum(x - jnp.expand_dims(mean, axes), mask, axes)
     rest = jax.lax.stop_gradient(_psum(left, group) / at_least_1)
     rest = axes_lib.keep(rest)
@@ -94,11 +99,31 @@ def _mean_around_first(x, axes, count):
   sqrt(n) standard deviations from the mean of n.
   """
   first = jax.lax.slice_in_dim(x, 0, 1, axis=axes[0])
-  near = jax.lax.stop_gradient(first.mean(axes))
-  step = _sum(x - jnp.expand_dims(near, axes), None, axes) / count
-  mean = axes_lib.keep(near + step)
+  near = jax.lax.stop_gradient(pinned(first.mean(axes)))
+  step = _sum(x - jnp.expand_dims(near, axes), None, axes) * (1 / count)
+  step = pinned(step)
+  mean = axes_lib.keep(pinned(near + step))
   rest = jax.lax.stop_gradient((near - mean) + step)
   return mean, axes_lib.keep(rest)
+
+
+@jax.custom_jvp
+def pinned(x):
+  """x but for its last bit: the same number wherever it is used.
+
+  XLA copies what is cheap into every loop over the batch, and LLVM contracts
+  its last product with the subtraction that follows: there the mean would
+  have more digits than elsewhere, and `rest` be that of another mean.
+  """
+  if jnp.iscomplexobj(x):
+    return jax.lax.complex(pinned(x.real), pinned(x.imag))
+  info = jnp.finfo(x.dtype)
+  return jax.lax.reduce_precision(x, info.nexp, info.nmant - 1)
+
+
+@pinned.defjvp
+def _pinned_jvp(primals, tangents):
+  return pinned(*primals), tangents[0]
 
 
 def _psum(x, group):

@@ -1,5 +1,7 @@
 """Normalization with given statistics, scale and bias."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 
@@ -40,12 +42,16 @@ def normalize(
   axes = axes_lib.reduction_axes(x.ndim, axis)
   given = [a for a in (x, scale, bias) if a is not None]
   dtype = jnp.result_type(*given) if dtype is None else dtype
+  return _normalize(axes, jnp.dtype(dtype), x, mean, var, scale, bias, epsilon)
 
-  @axes_lib.recompute
-  def run(x, mean, var, scale, bias, epsilon):
-    return normalize_by(x, mean, var, scale, bias, epsilon, axes).astype(dtype)
 
-  return run(x, mean, var, scale, bias, epsilon)
+# Jitted, as batch_norm is: traced once for all sites alike.
+@functools.partial(jax.jit, static_argnums=(0, 1), inline=True)
+def _normalize(axes, dtype, *args):
+  run = axes_lib.recompute(
+    lambda *args: normalize_by(*args, axes).astype(dtype)
+  )
+  return run(*args)
 
 
 def normalize_by(x, mean, var, scale, bias, epsilon, axes, rest=None):
