@@ -122,12 +122,17 @@ def study() -> ConfigDict:
   # What every strategy tunes: dotted field -> (low, high), log-uniform. A
   # strategy adds its own `SEARCH`.
   study.search = ConfigDict({'optimizer': {'learning_rate': (3e-2, 1e1)}})
+  # Learning rates at which the chosen hyperparameters are trained besides, with
+  # every reported seed: (low, high, how many), log-spaced; () for none.
+  study.rates = ()
   # Fields that make one comparison each, such as {'model.depth': (2, 8)}.
   study.grid = ConfigDict()
   # The accuracy on the validation part to which steps are counted.
   study.target = 0.6
   # The strategy that the others are compared with.
   study.reference = 'none'
+  # How often each strategy has its turn when their time is compared; 0: never.
+  study.timing_rounds = 7
   return study
 
 

@@ -15,7 +15,7 @@ import pandas as pd
 from bn_jax.errors import UserError
 
 IDENTITY = ['run', 'phase', 'strategy', 'variant', 'member', 'seed']
-PHASES = ('tune', 'final')
+PHASES = ('tune', 'final', 'rates')
 # A run; a study; a folder of either.
 _RUN_PATTERNS = (('',), ('runs/*/',), ('*/', '*/runs/*/'))
 
@@ -28,8 +28,9 @@ def load(workdir):
 
   Returns:
     A DataFrame with a row per (run, member, step), sorted so. Columns: `run`
-    (the folder, relative to workdir), `phase` ('tune', 'final', or '' for a run
-    outside a study), `strategy`, `variant` ('' if none), `member`, `seed`,
+    (the folder, relative to workdir), `phase` ('tune', 'final', 'rates', or ''
+    for a run outside a study), `strategy`, `variant` ('' if none), `member`,
+    `seed`,
     `learning_rate`, every other hyperparameter by its dotted name, every
     number of the configs that differs between the runs (`model.depth`, ...),
     `diverged_at` (a step, -1 if it did not), `step`, and the metrics by name,

@@ -4,26 +4,21 @@ Tuning seeds choose by validation accuracy; the choice is written to disk;
 then fresh seeds train with it and score the test part once.
 """
 
-import itertools
 import json
-import math
 import pathlib
 from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import qmc
 
 from bn_jax import config as config_lib
-from bn_jax import hosts, records, strategies, train
-from bn_jax.errors import UserError, bounded
-from bn_jax.fields import flatten
+from bn_jax import hosts, records, search, timing, train
+from bn_jax.errors import UserError
 
 # Tuning seeds start here, so that they are not among those reported.
 FIRST_TUNING_SEED = 10_000
-# Strategies share a sequence of this many dimensions: the first are the
-# shared fields, the next a strategy's own.
-DIMENSIONS = 8
+LEARNING_RATE = 'optimizer.learning_rate'
+TUNE, FINAL, RATES = 'tune', 'final', 'rates'
 
 
 class Case(NamedTuple):
@@ -37,7 +32,7 @@ class Case(NamedTuple):
   """The run's ConfigDict."""
 
   def folder(self, phase: str) -> str:
-    """The name of the case's run in a phase, `tune` or `final`."""
+    """The name of the case's run in a phase: `tune`, `final` or `rates`."""
     return '-'.join(filter(None, (phase, self.strategy, self.variant)))
 
 
@@ -60,10 +55,10 @@ class Study:
       UserError: For a config or setting that cannot be used.
     """
     self.settings, self.path = settings, pathlib.Path(workdir)
-    _check(settings)
+    search.check(settings)
     self.cases = [
       Case(name, variant, _with(make_config(name), values))
-      for variant, values in cells(settings.grid)
+      for variant, values in search.cells(settings.grid)
       for name in settings.strategies
     ]
     for case in self.cases:
@@ -72,7 +67,7 @@ class Study:
   def total_steps(self) -> int:
     """Run-steps of the whole study."""
     s = self.settings
-    each = s.trials * s.tuning_seeds + s.seeds
+    each = s.trials * s.tuning_seeds + s.seeds * (1 + len(search.rates(s)))
     return sum(each * case.config.num_train_steps for case in self.cases)
 
   def claim(self, command: str) -> None:
@@ -84,7 +79,7 @@ class Study:
     if not hosts.on_first(self._is_claimed):
       for case in self.cases:
         train.check(case.config, self._tuning(case)[1])
-      hosts.on_first(lambda: self._write(command))
+      hosts.on_first(lambda: self._create(command))
 
   def _is_claimed(self):
     records.check_folder(self.path)
@@ -109,13 +104,17 @@ class Study:
     }
     return json.loads(json.dumps(wanted, default=str))
 
-  def _write(self, command):
+  def _create(self, command):
     with records.writing(self.path):
       (self.path / 'runs').mkdir(parents=True, exist_ok=True)
       records.write_json(self.path / 'environment.json', records.environment())
       records.write_json(
         self.path / 'config.json', {'command': command, **self._wanted()}
       )
+
+  def _write(self, name, value):
+    with records.writing(self.path):
+      records.write_json(self.path / f'{name}.json', value)
 
   def run(self, progress: Callable[[str, int], None]) -> None:
     """Tunes, writes down the choice, and trains the seeds to be reported.
@@ -124,22 +123,57 @@ class Study:
       progress: Called with what is running and how many run-steps it took.
     """
     choices = {c.folder('case'): self.tune(c, progress) for c in self.cases}
-    hosts.on_first(lambda: self._write_choice(choices))
+    hosts.on_first(lambda: self._write('choice', choices))
+    hparams = {k: choice['hparams'] for k, choice in choices.items()}
     for case in self.cases:
-      hparams = choices[case.folder('case')]['hparams']
-      members = [
-        {'seed': seed, 'hparams': hparams}
-        for seed in range(self.settings.seeds)
-      ]
-      self._fit(case, 'final', members, progress, test=True)
+      members = self._seeds([hparams[case.folder('case')]])
+      self._fit(case, FINAL, members, progress, test=True)
+    for case in self.cases if self.settings.rates else ():
+      members = self._rates(hparams[case.folder('case')])
+      self._fit(case, RATES, members, progress, test=False)
+    if self.settings.timing_rounds:
+      self.time(hparams, progress)
 
-  def _write_choice(self, choices):
-    with records.writing(self.path):
-      records.write_json(self.path / 'choice.json', choices)
+  def _seeds(self, points):
+    """A member for each point and each seed that is reported."""
+    seeds = range(self.settings.seeds)
+    return [{'seed': s, 'hparams': p} for p in points for s in seeds]
+
+  def _rates(self, hparams):
+    """Each learning rate of the curve, the rest as it was chosen."""
+    found = search.rates(self.settings)
+    return self._seeds([hparams | {LEARNING_RATE: rate} for rate in found])
+
+  def time(self, hparams: dict, progress) -> None:
+    """Times the strategies in turns, cell by cell; writes `times.json`.
+
+    Args:
+      hparams: Of each case, by its name in `choice.json`.
+      progress: As for `run`.
+    """
+    if hosts.on_first((self.path / 'times.json').exists):
+      return
+    times = {}
+    for variant in dict.fromkeys(case.variant for case in self.cases):
+      progress(f'time {variant}'.strip(), 0)
+      mine = [case for case in self.cases if case.variant == variant]
+      populations = [
+        timing.one_each(
+          case.config.to_dict(),
+          train.load(case.config.data),
+          hparams[case.folder('case')],
+        )
+        for case in mine
+      ]
+      found = timing.in_turns(populations, self.settings.timing_rounds)
+      for case, seconds in zip(mine, found, strict=True):
+        about = {'strategy': case.strategy, 'variant': case.variant}
+        times[case.folder('case')] = about | {'seconds_per_step': seconds}
+    hosts.on_first(lambda: self._write('times', times))
 
   def _tuning(self, case):
     """The points that a case tries, and its members."""
-    points = trials(self.settings, case.strategy)
+    points = search.trials(self.settings, case.strategy)
     seeds = range(self.settings.tuning_seeds)
     members = [
       {'seed': FIRST_TUNING_SEED + seed, 'hparams': point}
@@ -151,18 +185,19 @@ class Study:
   def tune(self, case: Case, progress) -> dict:
     """Trains a case's trials and returns the best by validation accuracy."""
     points, members = self._tuning(case)
-    self._fit(case, 'tune', members, progress, test=False)
+    self._fit(case, TUNE, members, progress, test=False)
     return hosts.on_first(lambda: self.choose(case, points))
 
   def choose(self, case: Case, points: list[dict]) -> dict:
     """The trial with the highest final validation accuracy, on average."""
-    folder = self.path / 'runs' / case.folder('tune')
+    folder = self.path / 'runs' / case.folder(TUNE)
     accuracy, chance = final_accuracy(folder)
     mean = accuracy.reshape(len(points), -1).mean(1)
     best = int(np.argmax(mean))
     return {
       'strategy': case.strategy,
       'variant': case.variant,
+      'search': search.spaces(self.settings, case.strategy),
       'hparams': points[best],
       'validation/accuracy': float(mean[best]),
       'chance': chance,
@@ -185,44 +220,6 @@ class Study:
     )
 
 
-def trials(settings, strategy: str) -> list[dict[str, float]]:
-  """The points that a strategy tries, log-uniform and quasi-random.
-
-  What strategies share they try at the same values: dimension i of one
-  scrambled Sobol sequence belongs to the i-th shared field.
-  """
-  space = dict(flatten(settings.search))
-  for name in strategy.split('+'):
-    for argument, limits in strategies.search(name).items():
-      space[f'strategy.{name}.{argument}'] = limits
-  if len(space) > DIMENSIONS:
-    raise UserError(
-      f'study.search: {len(space)} fields to tune; at most {DIMENSIONS}'
-    )
-  sobol = qmc.Sobol(DIMENSIONS, scramble=True, rng=np.random.default_rng(0))
-  unit = sobol.random_base2(math.ceil(math.log2(settings.trials)))
-  unit = unit[: settings.trials]
-  return [
-    {
-      field: float(f'{low * (high / low) ** u:.4g}')
-      for (field, (low, high)), u in zip(space.items(), row, strict=False)
-    }
-    for row in unit
-  ]
-
-
-def cells(grid) -> list[tuple[str, dict]]:
-  """The cells of a grid as (name, {dotted field: value})."""
-  axes = flatten(grid)
-  return [
-    (
-      ','.join(f'{k}={v}' for k, v in zip(axes, values, strict=True)),
-      dict(zip(axes, values, strict=True)),
-    )
-    for values in itertools.product(*axes.values())
-  ]
-
-
 def final_accuracy(folder: pathlib.Path) -> tuple[np.ndarray, float]:
   """Each member's last validation accuracy; chance for one that diverged."""
   summary = records.read_json(folder / 'summary.json')
@@ -240,18 +237,3 @@ def final_accuracy(folder: pathlib.Path) -> tuple[np.ndarray, float]:
 def _with(config, values):
   config.update_from_flattened_dict(values)
   return config
-
-
-def _check(settings):
-  for field in ('trials', 'tuning_seeds', 'seeds'):
-    bounded(f'study.{field}', settings[field], least=1)
-  if not settings.strategies:
-    raise UserError('--strategies: none given; at least one')
-  for name in settings.strategies:
-    if settings.strategies.count(name) > 1:
-      raise UserError(f'--strategies: {name!r} stands twice; once is allowed')
-  for field, (low, high) in flatten(settings.search).items():
-    if not 0 < low <= high:
-      raise UserError(
-        f'study.search.{field}: ({low}, {high}); must be 0 < low <= high'
-      )

@@ -24,6 +24,8 @@ SIBLINGS = {
   ('report', 'results'): 'a page is made of a workdir',
   ('report', 'statistics'): 'and tells intervals',
   ('plots', 'statistics'): 'curves have intervals',
+  ('agreement', 'results'): 'two workdirs are held against each other',
+  ('agreement', 'statistics'): 'where they differ, by their means',
   ('criteria', 'statistics'): 'a verdict follows from an interval',
 }
 # Files may have so many lines; tests hold tables of cases.

@@ -6,13 +6,13 @@
 A strategy has the same colour, line style and marker in every figure.
 """
 
+from bn_jax.plots.rates import sensitivity
 from bn_jax.plots.scores import (
   best_after_trials,
   dots,
   heat_map,
   over_field,
   profile,
-  sensitivity,
 )
 from bn_jax.plots.sites import along_depth, sites_over_steps
 from bn_jax.plots.steps import curves, percentiles

@@ -1,4 +1,4 @@
-"""Final scores: dots, profiles, sensitivity to the learning rate, heat maps."""
+"""Final scores: dots, profiles, over a field of the config, heat maps."""
 
 import matplotlib as mpl
 import numpy as np
@@ -20,7 +20,7 @@ def dots(df, metric='test/accuracy', *, chance=0.1):
   Returns:
     A matplotlib Figure.
   """
-  scores = _scores(df, metric, chance)
+  scores = final_scores(df, metric, chance)
   names = style.ordered(scores.strategy)
   fig, ax = style.figure(height=0.7 + 0.42 * len(names))
   for row, name in enumerate(names):
@@ -60,7 +60,12 @@ def _strata(group):
   return tuple(g.score.to_numpy() for _, g in group.groupby('variant'))
 
 
-def _scores(df, metric, chance):
+def final_scores(df, metric, chance):
+  """`statistics.finals` where there is a score.
+
+  Raises:
+    UserError: the metric was not measured.
+  """
   if metric not in df:
     raise UserError(f'metric: {metric} was not measured')
   scores = statistics.finals(df, metric, chance=chance)
@@ -80,7 +85,7 @@ def profile(df, metric='test/accuracy', *, chance=0.1, points=200):
   Returns:
     A matplotlib Figure.
   """
-  scores = _scores(df, metric, chance)
+  scores = final_scores(df, metric, chance)
   low, high = scores.score.min(), scores.score.max()
   margin = 0.05 * (high - low) or 0.01
   targets = np.linspace(low - margin, high + margin, points)
@@ -96,37 +101,6 @@ def profile(df, metric='test/accuracy', *, chance=0.1, points=200):
   ax.yaxis.set_major_formatter(
     mpl.ticker.PercentFormatter(1, symbol='', decimals=0)
   )
-  style.legend(fig, list(table))
-  return fig
-
-
-@style.styled
-def sensitivity(df, metric='validation/accuracy', *, chance=0.1):
-  """The final score over the learning rate: mean and 95% interval.
-
-  Where a strategy has other hyperparameters, each learning rate is shown with
-  the values of them that are best on average there.
-
-  Args:
-    df: of `results.load`, with several learning rates (phase 'tune').
-    metric: a column.
-    chance: accuracy of a guess.
-
-  Returns:
-    A matplotlib Figure.
-  """
-  scores = _scores(df, metric, chance)
-  fig, ax = style.figure()
-  table = style.styles(scores.strategy.unique())
-  for name in style.ordered(table):
-    rates, found = statistics.by_learning_rate(
-      scores[scores.strategy == name], metric.endswith('loss')
-    )
-    style.draw_band(ax, name, rates, found, table[name], len(rates))
-  ax.set_xscale('log')
-  ax.set_xlabel('learning rate')
-  ax.set_ylabel('final ' + style.label(metric))
-  style.percent(ax.yaxis, metric)
   style.legend(fig, list(table))
   return fig
 
@@ -174,7 +148,7 @@ def _with_field(df, metric, name, chance):
     raise UserError(f'{name}: it does not vary in these runs')
   keys = ['run', 'member']
   values = df.drop_duplicates(keys).set_index(keys)[name]
-  scores = _scores(df, metric, chance).set_index(keys)
+  scores = final_scores(df, metric, chance).set_index(keys)
   return scores.assign(field=values).reset_index()
 
 
@@ -195,7 +169,7 @@ def best_after_trials(df, metric='validation/accuracy', *, chance=0.1):
   Returns:
     A matplotlib Figure.
   """
-  scores = _scores(df, metric, chance)
+  scores = final_scores(df, metric, chance)
   hparams = [c for c in scores.columns if c.startswith('strategy.')]
   fig, ax = style.figure()
   table = style.styles(scores.strategy.unique())

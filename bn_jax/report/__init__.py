@@ -5,9 +5,10 @@ report.print_table(workdir)
 """
 
 from bn_jax.report.differences import comparisons
+from bn_jax.report.formats import print_table, terminal_table
 from bn_jax.report.page import write
 from bn_jax.report.study import read
-from bn_jax.report.tables import print_table, table, terminal_table
+from bn_jax.report.tables import table
 from bn_jax.report.verdicts import verdict
 
 __all__ = [

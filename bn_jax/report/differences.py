@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from bn_jax import statistics
-from bn_jax.report import verdicts
+from bn_jax.report import verdicts, working
 
 
 def comparisons(study):
@@ -19,8 +19,9 @@ def comparisons(study):
     beats one of the reference), each with `_low` and `_high` (95%, stratified
     over variants); `p`, `p_holm`, `pairs` of the difference; `working_decades`,
     `working_low`, `working_high`, `working_open` (the widest range of learning
-    rates whose tuning runs reach the study's target on average). `attrs` has
-    the `reference`. NaN where there is nothing to say.
+    rates that reach the study's target on average: of the learning-rate curve,
+    then with `working_decades_low` and `_high`, else of the tuning runs).
+    `attrs` has the `reference`. NaN where there is nothing to say.
   """
   scores = verdicts.scores(study)
   names = [n for n in study.strategies if n in set(scores.strategy)]
@@ -37,7 +38,7 @@ def comparisons(study):
     if name != reference:
       rows[name] |= paired.loc[name].to_dict()
       rows[name] |= _named('probability', _beats(strata, name, reference))
-    rows[name] |= _working(study, name)
+    rows[name] |= working.working(study, name)
   table = pd.DataFrame.from_dict(rows, orient='index').rename_axis('strategy')
   table.attrs['reference'] = reference
   return table
@@ -58,20 +59,6 @@ def _beats(strata, name, reference):
   if len(a) != len(b):
     a, b = np.concatenate(a), np.concatenate(b)
   return statistics.probability_of_improvement(a, b)
-
-
-def _working(study, name):
-  df = study.rates
-  df = df[df.strategy == name]
-  metric = 'validation/accuracy'
-  if metric not in df or df.learning_rate.nunique() < 2:
-    return {}
-  scores = statistics.finals(df, metric, chance=study.chance)
-  rates, found = statistics.by_learning_rate(scores.dropna(subset=['score']))
-  if len(rates) < 2:
-    return {}
-  working = statistics.working_range(rates, found.point, study.target)
-  return {f'working_{k}': v for k, v in working._asdict().items()}
 
 
 def cells(table, target):
@@ -95,7 +82,7 @@ def cells(table, target):
     ]
   if 'working_decades' in table:
     heads.append(f'learning rates that reach {100 * target:.0f}% (decades)')
-    columns.append(_working_text)
+    columns.append(working.text)
   rows = [
     [name, *(show(row) for show in columns)] for name, row in table.iterrows()
   ]
@@ -108,11 +95,3 @@ def _ends(row, name, scale, form):
     return '-'
   point, low, high = (format(v, form) for v in values)
   return f'{point} [{low}, {high}]' if values[1] != values[2] else point
-
-
-def _working_text(row):
-  if np.isnan(row.working_low):
-    return 'no rate tried'
-  least = 'at least ' if row.working_open else ''
-  ends = f'{row.working_low:.2g} to {row.working_high:.2g}'
-  return f'{ends} ({least}{row.working_decades:.1f})'

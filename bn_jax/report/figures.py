@@ -52,11 +52,7 @@ def _at(variant, name, title):
 def _scores(study):
   final, metric, chance = study.final, study.metric, study.chance
   title = style.label(metric).capitalize()
-  if study.reports_rates:
-    yield Panel(
-      'final_over_learning_rate', title, f'{_BAND}.',
-      lambda: plots.sensitivity(final, metric, chance=chance),
-    )  # fmt: skip
+  yield from _rates(study)
   for x in study.grid:
     yield Panel(
       f'over_{x}'.replace('.', '_'), f'{title} over {x}',
@@ -70,6 +66,28 @@ def _scores(study):
     ' bootstrap interval.',
     lambda: plots.dots(final, metric, chance=chance),
   )  # fmt: skip
+
+
+def _rates(study):
+  """The learning-rate curves, of studies that have them."""
+  for variant in _shown_variants(study) if len(study.rates) else ():
+    mine = study.rates[study.rates.variant == variant]
+    for metric in ('train/loss', 'validation/accuracy'):
+      name, title = _at(
+        variant,
+        f'learning_rate_{metric.replace("/", "_")}',
+        f'Final {style.label(metric)} over the learning rate',
+      )
+      yield Panel(
+        name, title,
+        f'{_BAND}; runs that diverged, or end worse than a guess, count as a'
+        ' guess. Other hyperparameters as they were tuned. Bars: the widest'
+        ' range of learning rates whose mean validation accuracy reaches the'
+        ' target.',
+        lambda df=mine, m=metric: plots.sensitivity(
+          df, m, chance=study.chance, target=study.target
+        ),
+      )  # fmt: skip
 
 
 def _curves(study):

@@ -7,7 +7,7 @@ from string import Template
 import numpy as np
 
 from bn_jax import statistics
-from bn_jax.report import differences, figures, svg, tables
+from bn_jax.report import differences, figures, formats, protocol, svg, tables
 from bn_jax.report import study as study_lib
 from bn_jax.report.verdicts import caution, headline, num_seeds
 
@@ -37,8 +37,8 @@ def write(workdir):
 
 def _write_tables(folder, found):
   found.to_csv(folder / 'table.csv')
-  (folder / 'table.md').write_text(tables.markdown(found))
-  (folder / 'table.tex').write_text(tables.latex(found))
+  (folder / 'table.md').write_text(formats.markdown(found))
+  (folder / 'table.tex').write_text(formats.latex(found))
 
 
 def _page(study, found):
@@ -55,9 +55,9 @@ def _page(study, found):
     trust=html.escape(_trust(study)),
     comparisons=_comparisons(study),
     figures='\n'.join(rest),
-    protocol=_definitions(protocol(study)),
+    protocol=_definitions(protocol.protocol(study)),
     command=html.escape(study.config.get('command', 'not recorded')),
-    environment=_definitions(environment(study)),
+    environment=_definitions(protocol.environment(study)),
   )
 
 
@@ -150,57 +150,6 @@ def _trust(study):
       statistics.trust(num_seeds(study)),
     ]
   )
-
-
-def protocol(study) -> list[tuple[str, str]]:
-  """What was done, as (name, value) pairs."""
-  settings = study.settings
-  scopes = {s.get('statistics_scope', '') for s in study.summaries.values()}
-  pairs = [
-    ('seeds reported', _seeds(study.final)),
-    ('seeds that tuned', _seeds(study.tune)),
-    ('trials per strategy', settings.get('trials')),
-    ('search space', settings.get('search')),
-    ('grid', settings.get('grid')),
-    ('target', f'validation accuracy {100 * study.target:.0f}%'),
-    ('statistics of a batch', ', '.join(sorted(scopes - {''}))),
-  ]
-  pairs += [
-    (f'chosen: {" ".join(filter(None, (c["strategy"], c["variant"])))}',
-     c['hparams'])
-    for c in study.choices
-  ]  # fmt: skip
-  return [(name, _say(value)) for name, value in pairs if value]
-
-
-def _seeds(df):
-  seeds = sorted(set(df.seed))
-  if len(seeds) > 2 and seeds == list(range(seeds[0], seeds[-1] + 1)):
-    return f'{seeds[0]} to {seeds[-1]}'
-  return ', '.join(map(str, seeds))
-
-
-def environment(study) -> list[tuple[str, str]]:
-  """Where the numbers were made, as (name, value) pairs."""
-  flat = []
-  for name, value in study.environment.items():
-    if isinstance(value, dict):
-      flat += [(key, _say(inner)) for key, inner in value.items()]
-    elif value not in ('', None):
-      flat.append((name, _say(value)))
-  return flat
-
-
-def _say(value):
-  if isinstance(value, dict):
-    return ', '.join(f'{k} {_say(v)}' for k, v in value.items())
-  if isinstance(value, list):
-    return (' to ' if _is_range(value) else ', ').join(map(_say, value))
-  return f'{value:g}' if isinstance(value, float) else str(value)
-
-
-def _is_range(value):
-  return len(value) == 2 and all(isinstance(v, (int, float)) for v in value)
 
 
 def _definitions(pairs):

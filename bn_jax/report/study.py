@@ -23,6 +23,8 @@ class Study(NamedTuple):
   choices: list[dict[str, Any]]
   """What tuning chose, an entry for each strategy and variant."""
   summaries: dict[str, dict[str, Any]]
+  times: dict[str, dict[str, Any]]
+  """Seconds per step, a value per round, of strategies timed in turns."""
   chance: float
   target: float
   reference: str
@@ -40,15 +42,9 @@ class Study(NamedTuple):
     return self.df[self.df.phase == 'tune']
 
   @property
-  def reports_rates(self) -> bool:
-    """Whether several learning rates are reported, not only tuned over."""
-    spread = self.final.groupby('strategy').learning_rate.nunique()
-    return len(spread) > 0 and spread.min() > 1
-
-  @property
   def rates(self) -> pd.DataFrame:
-    """Rows that show sensitivity to the learning rate."""
-    return self.final if self.reports_rates else self.tune
+    """Rows of the learning-rate curve, with reported seeds; none without."""
+    return self.df[self.df.phase == 'rates']
 
   @property
   def grid(self) -> list[str]:
@@ -106,6 +102,7 @@ def read(workdir) -> Study:
     environment=results.read_json(path / 'environment.json', {}),
     choices=list(results.read_json(path / 'choice.json', {}).values()),
     summaries=summaries,
+    times=results.read_json(path / 'times.json', {}),
     chance=chance,
     target=settings.get('target', np.nan),
     reference=settings.get('reference', 'none'),

@@ -1,13 +1,10 @@
 """The table of a comparison: numbers, and the same as people read them."""
 
-import re
 from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from rich.console import Console
-from rich.table import Table
 
 from bn_jax import statistics
 from bn_jax.plots.sites import site_names
@@ -15,12 +12,15 @@ from bn_jax.plots.style import ordered
 from bn_jax.report import study as study_lib
 
 
-def table(df, summaries, *, target=None, chance=0.1, strategies=None):
+def table(
+  df, summaries, *, times=None, target=None, chance=0.1, strategies=None
+):
   """The numbers of a comparison.
 
   Args:
     df: of `results.load`, the rows that are reported.
     summaries: of `results.summaries`.
+    times: of `times.json`: seconds per step, of strategies timed in turns.
     target: validation accuracy to which steps are counted; by default 90% of
       what the best strategy reaches.
     chance: accuracy of a guess, which diverged members score.
@@ -33,9 +33,12 @@ def table(df, summaries, *, target=None, chance=0.1, strategies=None):
     is reached, inf if by fewer than half); `reached` (share of runs);
     `distance` (from normalized, at the end, mean over sites); `undone` (mean
     share of the optimizer's change that a post-step edit undid); `diverged`
-    (runs); `parameters`; `steps_per_second` (of all members together); `speed`
-    (as a ratio to `none`); `seconds` (`steps` at that speed: the machine's time
-    for one run to reach the target). What was not measured is NaN.
+    (runs); `parameters`; `time` (per step as a ratio to `none` of the same
+    variant, the median over rounds in which each had its turn; with ends);
+    `steps_per_second` (of all members together; the median over those rounds,
+    or where none were, as the run went); `seconds` (`steps` at that speed: the
+    machine's time for one run to reach the target). What was not measured is
+    NaN.
   """
   if target is None:
     target = study_lib.default_target(df, chance)
@@ -45,9 +48,15 @@ def table(df, summaries, *, target=None, chance=0.1, strategies=None):
     for name in names
     for variant, group in _by_variant(df[df.strategy == name])
   }
+  turns = {
+    (t['strategy'], t['variant']): np.array(t['seconds_per_step'])
+    for t in (times or {}).values()
+  }
+  for case, row in rows.items():
+    row |= _times(turns, *case)
+    row['seconds'] = row['steps'] / row['steps_per_second']
   index = pd.MultiIndex.from_tuples(rows, names=['strategy', 'variant'])
   found = pd.DataFrame(list(rows.values()), index=index)
-  found['speed'] = _ratio_to_none(found.steps_per_second)
   found.attrs['target'] = target
   return found
 
@@ -71,7 +80,6 @@ def _row(df, summaries, target, chance):
   for name in ('parameters', 'steps_per_second'):
     values = [s[name] for s in mine if s.get(name) is not None]
     row[name] = np.mean(values) if values else np.nan
-  row['seconds'] = row['steps'] / row['steps_per_second']
   return row
 
 
@@ -105,10 +113,17 @@ def _distance(df):
   return np.nan
 
 
-def _ratio_to_none(speed):
-  """To `none` of the same variant."""
-  base = {v: s for (name, v), s in speed.items() if name == 'none'}
-  return [s / base.get(v, np.nan) for (_, v), s in speed.items()]
+def _times(turns, strategy, variant):
+  """What the turns of a strategy say; the ratio is taken within rounds."""
+  mine, base = turns.get((strategy, variant)), turns.get(('none', variant))
+  row = dict.fromkeys(('time', 'time_low', 'time_high'), np.nan)
+  if mine is None:
+    return row
+  if base is not None:
+    row = dict(
+      zip(row, statistics.interval(mine / base, np.median), strict=True)
+    )
+  return row | {'steps_per_second': 1 / np.median(mine)}
 
 
 class Column(NamedTuple):
@@ -181,8 +196,8 @@ def columns(found) -> list[Column]:
            _plain('parameters', ',.0f')),
     Column('steps_per_second', 'speed', 'steps/s', 'steps\nper s',
            _plain('steps_per_second', ',.0f')),
-    Column('speed', 'speed', 'x none', 'speed\nx none',
-           _plain('speed', '.2f')),
+    Column('time', 'time per step', 'x none [95%]', 'time\nx none',
+           _with_ends('time', '{:.2f}'.format)),
   ]  # fmt: skip
   return [c for c in shown if found[c.name].notna().any()]
 
@@ -200,84 +215,13 @@ def cells(found, shown=None) -> tuple[list[str], list[list[str]]]:
   return start + heads, rows
 
 
-def markdown(found) -> str:
-  """The table in Markdown."""
-  heads, rows = cells(found)
-  rule = ['---'] + ['---:'] * (len(heads) - 1)
-  lines = [' | '.join(line) for line in [heads, rule, *rows]]
-  return '\n'.join(f'| {line} |' for line in lines) + '\n'
-
-
-def latex(found) -> str:
-  """The table in LaTeX, for `\\usepackage{booktabs}`."""
-  heads, rows = cells(found)
-  body = [' & '.join(map(_tex, row)) + r' \\' for row in [heads, *rows]]
-  body.insert(1, r'\midrule')
-  columns = 'l' + 'r' * (len(heads) - 1)
-  lines = [rf'\begin{{tabular}}{{{columns}}}', r'\toprule', *body]
-  return '\n'.join([*lines, r'\bottomrule', r'\end{tabular}']) + '\n'
-
-
-def _tex(text):
-  escaped = re.sub(r'([_%&#$])', r'\\\1', text)
-  return escaped
-
-
-# What a narrow terminal leaves to the report, first to last.
-_EXPENDABLE = (
-  'seconds',
-  'parameters',
-  'steps_per_second',
-  'loss',
-  'undone',
-  'distance',
-  'speed',
-)
-
-
-def terminal_table(found, width=None) -> Table:
-  """The table for `rich`, with as many columns as fit in `width` letters."""
-  shown = columns(found)
-  for name in (None, *_EXPENDABLE):
-    shown = [c for c in shown if c.name != name]
-    built = _rich(found, shown)
-    if width is None or Console(width=1000).measure(built).maximum <= width:
-      break
-  return built
-
-
-def _rich(found, shown):
-  heads, rows = cells(found, shown)
-  heads[-len(shown) :] = [c.short for c in shown]
-  built = Table(
-    header_style='bold', box=None, pad_edge=False, padding=(0, 2, 0, 0)
-  )
-  for i, head in enumerate(heads):
-    built.add_column(head, justify='right' if i else 'left', no_wrap=True)
-  for row in rows:
-    built.add_row(*row)
-  return built
-
-
 def of_study(study):
   """`table` of a `study.Study`."""
   return table(
     study.final,
     study.summaries,
+    times=study.times,
     target=study.target,
     chance=study.chance,
     strategies=study.strategies,
   )
-
-
-def print_table(workdir, console=None):
-  """Prints a study's table to the terminal."""
-  study = study_lib.read(workdir)
-  console = console or Console()
-  console.print(terminal_table(of_study(study), console.width))
-  seeds = study.final.drop_duplicates(['run', 'member']).groupby(
-    ['strategy', 'variant']
-  )
-  warning = statistics.trust(int(seeds.size().min()))
-  if warning:
-    console.print(warning)

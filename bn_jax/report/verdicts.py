@@ -1,6 +1,7 @@
 """The verdict: what the comparison shows, in one or two sentences."""
 
 from bn_jax import statistics
+from bn_jax.report import working
 
 SIGNIFICANT = 0.05
 MIN_PAIRS = 6  # 2 / 2**5, the least p of five, is above 0.05
@@ -34,7 +35,8 @@ def headline(study):
   where = ' on average' if found.variant.nunique() > 1 else ''
   score = _interval(found[found.strategy == best])
   verb = 'reaches the highest' if len(means) > 1 else 'reaches a'
-  return f'{best} {verb} {what}{where}, {score}' + _others(found, best)
+  said = f'{best} {verb} {what}{where}, {score}' + _others(found, best)
+  return working.headline(study) + said
 
 
 def strata(group):

@@ -11,6 +11,7 @@ from bn_jax.statistics.curves import (
   best_after_trials,
   by_learning_rate,
   performance_profile,
+  working_decades,
   working_range,
 )
 from bn_jax.statistics.intervals import (
@@ -47,5 +48,6 @@ __all__ = [
   'steps_to',
   'trust',
   'with_failures',
+  'working_decades',
   'working_range',
 ]

@@ -121,6 +121,30 @@ def working_range(rates, scores, target):
   return best
 
 
+def working_decades(rates, scores, target, *, num_resamples=999):
+  """The width of the working range, with an interval over seeds.
+
+  Args:
+    rates: (r,) learning rates, ascending.
+    scores: (n, r) scores of each seed at each rate, higher is better.
+    target: mean score from which on a rate works.
+    num_resamples: draws, of whole seeds.
+
+  Returns:
+    Interval, in decades.
+  """
+  scores = np.asarray(scores, np.float64)
+
+  def width(seeds, axis=0):
+    def of(seeds):
+      mean = scores[seeds.astype(int)].mean(0)
+      return working_range(rates, mean, target).decades
+
+    return np.apply_along_axis(of, axis, seeds)
+
+  return interval(np.arange(len(scores)), width, num_resamples=num_resamples)
+
+
 def _with_crossings(x, y, target):
   """The points, and those between them where the line meets the target."""
   cross = np.flatnonzero((y[1:] >= target) != (y[:-1] >= target))
