@@ -5,7 +5,7 @@ PY = $(VENV)/bin/python
 WORKDIR ?= runs/compare
 JOBS ?= 2
 
-.PHONY: setup compare test test-all test-newest lint format lock
+.PHONY: setup compare test test-all test-newest lint format lock docs
 
 setup: $(VENV)/installed
 
@@ -38,6 +38,11 @@ lint: setup
 format: setup
 	@$(VENV)/bin/ruff check --fix .
 	@$(VENV)/bin/ruff format .
+
+# The site, into a folder that git ignores.
+docs: setup
+	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict --quiet -d site
+	@echo "site/index.html; or, so that its search works: $(PY) -m http.server -d site"
 
 # Hashes and markers for Python 3.11 to 3.13, and no address.
 lock:

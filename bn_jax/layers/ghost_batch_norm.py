@@ -22,8 +22,7 @@ class GhostBatchNorm(nn.Module):
 
   Attributes:
     size: examples in a group; it divides the batch.
-    momentum, epsilon, dtype, use_scale, use_bias, stop_gradient, average,
-    axis_name: as of `BatchNorm`.
+    momentum: as of `BatchNorm`, and so is every attribute that follows.
   """
 
   size: int
