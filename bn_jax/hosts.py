@@ -48,17 +48,30 @@ def fetch(tree, stoppable: bool = True):
 
     return multihost_utils.process_allgather(tree, tiled=True)
   if stoppable:
-    _wait(tree)
+    wait(tree)
   return jax.device_get(tree)
 
 
-def _wait(tree):
-  """Blocks in Python rather than in JAX, so that a signal gets through."""
+def give_way():
+  """Stops where a signal has asked for it; several processes have to agree.
+
+  Raises:
+    Stopped: One process was asked to stop.
+  """
+  if jax.process_count() == 1 and stopping.requested():
+    raise stopping.stopped('early')
+
+
+def wait(tree):
+  """Blocks in Python rather than in JAX, so that a signal gets through.
+
+  Raises:
+    Stopped: As `give_way` does.
+  """
   delay = POLL_SECONDS / 16
   leaves = [x for x in jax.tree.leaves(tree) if isinstance(x, jax.Array)]
   while True:
-    if stopping.requested():
-      raise stopping.stopped('early')
+    give_way()
     if all(x.is_ready() for x in leaves):
       return
     time.sleep(delay)

@@ -7,23 +7,20 @@ the other axis, `data`, splits each member's batch.
 
 import copy
 import functools
-import math
-from typing import Any
+from concurrent import futures
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
-from bn_jax import hosts
+from bn_jax import feeding, hosts, scoring
 from bn_jax import step as step_lib
-from bn_jax.data import batch_indices, eval_batches
-from bn_jax.diagnostics.normality import distance
 from bn_jax.diagnostics.percentiles import LEVELS, of_unit
 from bn_jax.errors import bounded
 from bn_jax.layout import layout
 
-EVAL_BATCH = 1000
+_EACH = PartitionSpec('member')
 
 
 class Population:
@@ -49,16 +46,17 @@ class Population:
     )
     self._axis = 'data' if config['mesh']['data'] > 1 else None
     spec = step_lib.Spec(
-      dataset.train.image.shape[1:],
-      dataset.train.image.dtype,
+      dataset.train.image_shape,
+      dataset.train.image_dtype,
       dataset.num_classes,
       dataset.mean,
       dataset.std,
     )
     self._program = step_lib.build(config, spec, self._axis)
     self.sites = self._program.sites
-    self._num_train = len(dataset.train.label)
-    self._data = self._put(dataset.train._asdict(), PartitionSpec())
+    self._feed = feeding.feed(config, dataset.train, self.layout)
+    self._data = self._feed.data
+    self._traced = None
     self._set_members(members)
     batch = PartitionSpec('member', None, None, 'data')
     each, shared = PartitionSpec('member'), PartitionSpec()
@@ -66,14 +64,14 @@ class Population:
       self._initialize_one, (each, each, batch, shared)
     )
     self._train = self._over_members(self._train_one, (each, batch, shared))
-    self._evaluate = self._over_members(
-      self._evaluate_one, (each, PartitionSpec(None, 'data')), num_shared=1
-    )
+    parts = (each, PartitionSpec(None, 'data'))
+    self._evaluate = self._over_members(self._evaluate_one, parts)
 
   def _set_members(self, members):
     self.members = members
     fill = members + members[:1] * (self.layout.slots - len(members))
     self._seeds = np.array([m['seed'] for m in fill], np.uint32)
+    self._feed = self._feed.with_seeds(self._seeds)
     fields = members[0]['hparams']
     self._hparams = {
       f: np.array([m['hparams'][f] for m in fill], np.float32) for f in fields
@@ -88,6 +86,10 @@ class Population:
   def data_bytes(self) -> int:
     """Bytes that each device holds of the data."""
     return sum(x.nbytes for x in jax.tree.leaves(self._data))
+
+  def batch_bytes(self) -> int:
+    """Bytes of batches that each device holds for every member of its own."""
+    return self._feed.batch_bytes()
 
   def _put(self, tree, spec):
     return hosts.put(tree, NamedSharding(self.layout.mesh, spec))
@@ -130,20 +132,6 @@ class Population:
     )
     return jax.jit(mapped)
 
-  def _indices(self, first_step: int, num_steps: int):
-    """Which examples each member sees, (slots, rows, every, batch) int32."""
-    every = self.config['log']['every']
-    batch = self.config['batch_size']
-    shape = (num_steps // every, every, batch)
-    orders = {
-      seed: batch_indices(
-        int(seed), first_step, num_steps, batch, self._num_train
-      ).reshape(shape)
-      for seed in set(self._seeds.tolist())
-    }
-    rows = np.stack([orders[seed] for seed in self._seeds.tolist()])
-    return self._put(rows, PartitionSpec('member', None, None, 'data'))
-
   def check(self):
     """Traces a chunk, so that what cannot be built is refused early.
 
@@ -157,40 +145,61 @@ class Population:
     if log['percentiles']:
       for site in self.sites:
         bounded('log.unit', log['unit'], below=site.shape[-1])
-    shape = (self.layout.slots, 1, 1, self.config['batch_size'])
-    first = jax.ShapeDtypeStruct(shape, np.int32)
-    args = (self._seeds, self._hparams, first, self._data)
-    state = jax.eval_shape(self._initialize, *args)
-    rows, every = log['eval_every'] // log['every'], log['every']
-    indices = jax.ShapeDtypeStruct((shape[0], rows, every, shape[3]), np.int32)
-    jax.eval_shape(self._train, state, indices, self._data)
+    steps = min(log['eval_every'], self.config['num_train_steps'])
+    rows, every = steps // log['every'], log['every']
+    own = self._laid_out((self._seeds, self._hparams))
+    state = jax.eval_shape(
+      self._initialize, *own, self._feed.shapes(1, 1), self._data
+    )
+    batches = self._feed.shapes(rows, every)
+    self._traced = self._train.trace(self._laid_out(state), batches, self._data)
     return state
 
-  def initialize(self):
-    """The state of every member before its first step."""
-    every = self.config['log']['every']
-    first = self._indices(0, every)[:, :, :1]
-    own = self._put((self._seeds, self._hparams), PartitionSpec('member'))
-    return self._initialize(*own, first, self._data)
+  def _laid_out(self, tree, spec=_EACH):
+    """Shapes as the devices will hold them: what was traced is not again."""
+    sharding = NamedSharding(self.layout.mesh, spec)
+    return jax.tree.map(
+      lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree
+    )
 
-  def _initialize_one(self, seed, hparams, indices, data):
-    return self._program.initialize(seed, hparams, take(data, indices[0, 0]))
+  def initialize(self):
+    """The state of every member before its first step.
+
+    Meanwhile the first chunk is compiled, or loaded from the cache.
+    """
+    first = self._feed.first()
+    own = self._put((self._seeds, self._hparams), PartitionSpec('member'))
+    with futures.ThreadPoolExecutor(1) as thread:
+      if self._traced is not None:
+        thread.submit(lambda: self._traced.lower().compile())
+      return self._initialize(*own, first, self._data)
+
+  def _initialize_one(self, seed, hparams, batches, data):
+    first = jax.tree.map(lambda x: x[0, 0], batches)
+    batch = self._feed.take(data, first)
+    return self._program.initialize(seed, hparams, batch)
 
   def train(self, state, first_step: int, num_steps: int):
-    """Takes `num_steps` steps; one dispatch, nothing crosses to the host.
+    """Takes `num_steps` steps; one dispatch, unless the data stream.
 
     Returns:
       The state, and metrics by name, each (slots, rows) or, at sites,
       (slots, rows, sites).
     """
-    return self._train(state, self._indices(first_step, num_steps), self._data)
+    curves = []
+    for batches in self._feed.pieces(first_step, num_steps):
+      hosts.wait(curves[-2:-1])  # two pieces are held, not more
+      state, metrics = self._train(state, batches, self._data)
+      curves.append(metrics)
+    return state, _joined(curves)
 
-  def _train_one(self, state, indices, data):
+  def _train_one(self, state, batches, data):
     def run(state):
-      return jax.lax.scan(functools.partial(self._row, data), state, indices)
+      return jax.lax.scan(functools.partial(self._row, data), state, batches)
 
     if self.layout.group > 1:  # a batched condition would run both branches
       return run(state)
+    run = jax.jit(run, inline=True)  # traced once, for both uses
     shapes = jax.eval_shape(run, state)[1]
     nothing = jax.tree.map(
       lambda x: jnp.full(x.shape, jnp.nan, x.dtype), shapes
@@ -199,18 +208,21 @@ class Population:
       state.diverged_at >= 0, lambda s: (s, nothing), run, state
     )
 
-  def _row(self, data, state, indices):
+  def _row(self, data, state, batches):
     """One row of the curves: the mean of the metrics over its steps."""
 
-    def step(state, index):
-      return self._program.train_step(state, take(data, index))
+    def step(state, batch):
+      batch = self._feed.take(data, batch)
+      return self._program.train_step(state, batch)
 
     gone = state.diverged_at >= 0
-    state, metrics = jax.lax.scan(step, state, indices)
+    state, metrics = jax.lax.scan(step, state, batches)
     metrics = jax.tree.map(lambda x: jnp.mean(x, axis=0), metrics)
     if self.config['log']['percentiles']:
-      metrics |= self._percentiles(state, take(data, indices[-1]))
-    return state, _nothing_if(gone, metrics)
+      last = jax.tree.map(lambda x: x[-1], batches)
+      metrics |= self._percentiles(state, self._feed.take(data, last))
+    # A member that diverged before is out.
+    return state, jax.tree.map(lambda x: jnp.where(gone, jnp.nan, x), metrics)
 
   def _percentiles(self, state, batch):
     out = self._program.forward(state, batch)
@@ -244,38 +256,25 @@ class Population:
       `<site>/distance` (members,); under `log.tensorboard` also
       `units/<site>/mean` and `units/<site>/var` (members, units).
     """
-    scores = self._evaluate(state, self.eval_data(split))
-    return self.fetch(scores)
-
-  def eval_data(self, split):
-    """A part cut into padded batches, on the devices."""
-    data = self.config['mesh']['data']
-    size = min(EVAL_BATCH, len(split.label))
-    batches = eval_batches(split, math.ceil(size / data) * data)
-    return self._put(batches, PartitionSpec(None, 'data'))
+    sums = []
+    for batches in self._feed.parts(split):
+      hosts.wait(sums[-2:-1])
+      sums.append(self._evaluate(state, batches))
+    sums, at = hosts.fetch((sums, state.diverged_at))
+    whole = jax.tree.map(lambda *x: np.concatenate(x, axis=1), *sums)
+    told = self.sites if self.config['log']['tensorboard'] else ()
+    found = scoring.scores(whole, at >= 0, [site.path for site in told])
+    return self._columns(found)
 
   def _evaluate_one(self, state, batches):
     step = functools.partial(self._program.eval_step, state)
-    sums = jax.lax.map(step, batches)
-    total = jnp.sum(sums['count'])
-    scores = {
-      'loss': jnp.sum(sums['loss']) / total,
-      'accuracy': jnp.sum(sums['correct']) / total,
-    }
-    merged = [merge(m) for m in sums['moments']]
-    if merged:
-      scores['site/mean'] = jnp.stack([jnp.mean(m) for m, _ in merged])
-      scores['site/var'] = jnp.stack([jnp.mean(v) for _, v in merged])
-      scores['site/distance'] = jnp.stack([distance(m, v) for m, v in merged])
-    if self.config['log']['tensorboard']:
-      for site, (mean, var) in zip(self.sites, merged, strict=False):
-        scores |= {f'units/{site.path}/mean': mean}
-        scores |= {f'units/{site.path}/var': var}
-    return _nothing_if(state.diverged_at >= 0, scores)
+    return jax.lax.map(step, batches)
 
   def fetch(self, metrics) -> dict[str, np.ndarray]:
     """Metrics as NumPy arrays of the real members, a column a site."""
-    metrics = hosts.fetch(metrics)
+    return self._columns(hosts.fetch(metrics))
+
+  def _columns(self, metrics):
     columns = {}
     for name, values in metrics.items():
       values = values[: len(self.members)]
@@ -287,19 +286,8 @@ class Population:
     return columns
 
 
-def take(data: dict[str, Any], index) -> dict[str, Any]:
-  """The examples at `index`, of each array."""
-  return jax.tree.map(lambda x: x[index], data)
-
-
-def _nothing_if(gone, metrics):
-  """Metrics, or NaN for a member that diverged before: it is out."""
-  return jax.tree.map(lambda x: jnp.where(gone, jnp.nan, x), metrics)
-
-
-def merge(moments):
-  """Mean and variance over batches from each batch's own, (units,) each."""
-  weight = moments.count / jnp.sum(moments.count, axis=0)
-  mean = jnp.sum(weight * moments.mean, axis=0)
-  spread = moments.var + (moments.mean - mean) ** 2
-  return mean, jnp.sum(weight * spread, axis=0)
+def _joined(pieces):
+  """What pieces gave, as one: (slots, rows, ...)."""
+  if len(pieces) == 1:
+    return pieces[0]
+  return jax.tree.map(lambda *x: jnp.concatenate(x, axis=1), *pieces)

@@ -54,8 +54,9 @@ class Rounds:
     population = self._populations[0]
     slots, mesh = population.layout.slots, population.layout.mesh
     state = _bytes(self.shapes) // slots
-    # Before and after a step; a step's gradient and update.
+    # Before and after a step; a step's gradient and update; its batches.
     each = 2 * state + 2 * (_bytes(self.shapes.params) // slots)
+    each += population.batch_bytes()
     shared = population.data_bytes()
     limit = layout.memory_limit()
     return layout.members_at_a_time(

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import tiny
 
-from bn_jax import population
+from bn_jax import feeding, scoring
 from bn_jax.data import batch_indices
+from bn_jax.diagnostics import normality
 from bn_jax.functional import Moments
 from bn_jax.layout import layout
 
@@ -165,7 +166,7 @@ def test_scores_are_over_a_part_whatever_its_batches(
   num_devices(1)
   many, state, _ = trained(MEMBERS[:2])
   wanted = many.evaluate(many.place(state), dataset.validation)
-  monkeypatch.setattr(population, 'EVAL_BATCH', 7)  # 40 = 5 x 7 + 5
+  monkeypatch.setattr(feeding, 'EVAL_BATCH', 7)  # 40 = 5 x 7 + 5
   found = many.evaluate(many.place(state), dataset.validation)
   assert set(found) == {'loss', 'accuracy'} | {
     f'site_{i}/{name}' for i in (0, 1) for name in ('mean', 'var', 'distance')
@@ -189,10 +190,12 @@ def test_merged_moments_are_those_of_all_examples():
     np.array([p.var(0) for p in parts]),
     np.array([[len(p)] * 3 for p in parts], float),
   )
-  mean, var = population.merge(moments)
+  mean, var = scoring.merge(moments)
   every = np.concatenate(parts)
   np.testing.assert_allclose(mean, every.mean(0), rtol=1e-6)
   np.testing.assert_allclose(var, every.var(0), rtol=1e-6)
+  found = scoring.distance(mean, var)
+  np.testing.assert_allclose(found, normality.distance(mean, var), rtol=1e-6)
 
 
 def test_what_the_host_holds_goes_back(num_devices):
