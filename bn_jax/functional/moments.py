@@ -75,13 +75,15 @@ def moments_of(x, mask, axes, group):
     Moments, and rest, which counts as a constant.
   """
   count = _count(x, mask, axes, group)
-  at_least_1 = jnp.maximum(count, 1)
+  # Without a mask it is one number, known in advance.
+  each = count if mask is not None else _psum(_size(x, axes), group)
+  at_least_1 = jnp.maximum(jnp.asarray(each, x.real.dtype), 1)
   if mask is None and group[0] is None and axes and axes_lib.is_large(x):
     mean, rest = _mean_around_first(x, axes, at_least_1)
     square = _square_sum(x, mean, rest, mask, axes)
   else:
     mean = _psum(_sum(x, mask, axes), group) * (1 / at_least_1)
-    mean = axes_lib.keep(pinned(mean))
+    mean = axes_lib.keep(_pinned(mean))
     left = _sum(x - jnp.expand_dims(mean, axes), mask, axes)
     rest = jax.lax.stop_gradient(_psum(left, group) / at_least_1)
     rest = axes_lib.keep(rest)
@@ -99,31 +101,32 @@ def _mean_around_first(x, axes, count):
   sqrt(n) standard deviations from the mean of n.
   """
   first = jax.lax.slice_in_dim(x, 0, 1, axis=axes[0])
-  near = jax.lax.stop_gradient(pinned(first.mean(axes)))
+  near = jax.lax.stop_gradient(_pinned(first.mean(axes)))
   step = _sum(x - jnp.expand_dims(near, axes), None, axes) * (1 / count)
-  step = pinned(step)
-  mean = axes_lib.keep(pinned(near + step))
+  step = _pinned(step)
+  mean = axes_lib.keep(near + step)
   rest = jax.lax.stop_gradient((near - mean) + step)
   return mean, axes_lib.keep(rest)
 
 
 @jax.custom_jvp
-def pinned(x):
-  """x but for its last bit: the same number wherever it is used.
+def _pinned(x):
+  """x with its last bit cleared: the same number wherever it is used.
 
   XLA copies what is cheap into every loop over the batch, and LLVM contracts
   its last product with the subtraction that follows: there the mean would
   have more digits than elsewhere, and `rest` be that of another mean.
   """
   if jnp.iscomplexobj(x):
-    return jax.lax.complex(pinned(x.real), pinned(x.imag))
-  info = jnp.finfo(x.dtype)
-  return jax.lax.reduce_precision(x, info.nexp, info.nmant - 1)
+    return jax.lax.complex(_pinned(x.real), _pinned(x.imag))
+  bits = jnp.int64 if x.dtype == jnp.float64 else jnp.int32
+  bits = jax.lax.bitcast_convert_type(x, bits)
+  return jax.lax.bitcast_convert_type(bits & ~1, x.dtype)
 
 
-@pinned.defjvp
+@_pinned.defjvp
 def _pinned_jvp(primals, tangents):
-  return pinned(*primals), tangents[0]
+  return _pinned(*primals), tangents[0]
 
 
 def _psum(x, group):
@@ -136,7 +139,7 @@ def _psum(x, group):
 def _count(x, mask, axes, group):
   """Values per feature over all shards; exact, hence counted in integers."""
   shape = [n for a, n in enumerate(x.shape) if a not in axes]
-  size = math.prod(x.shape[a] for a in axes)
+  size = _size(x, axes)
   if mask is not None:
     mask = jnp.asarray(mask != 0)
     mask = mask.reshape((1,) * (x.ndim - mask.ndim) + mask.shape)
@@ -144,6 +147,10 @@ def _count(x, mask, axes, group):
     size *= mask.sum(axes, dtype=jnp.int32)
   count = jnp.asarray(_psum(size, group), x.real.dtype)
   return jnp.broadcast_to(count, shape)
+
+
+def _size(x, axes):
+  return math.prod(x.shape[a] for a in axes)
 
 
 def _masked(x, mask):
