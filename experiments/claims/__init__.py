@@ -43,3 +43,21 @@ def load(name: str):
   """A claim's module."""
   pick('--only', name, names())
   return importlib.import_module(f'{__name__}.{name}')
+
+
+def figure(workdir, name: str):
+  """The figure of a claim that was measured in `workdir`.
+
+  Returns:
+    A matplotlib Figure.
+
+  Raises:
+    UserError: It was not measured there.
+  """
+  from bn_jax import results
+  from bn_jax.plots import style
+  from experiments.claims import _page
+
+  result = results.read_json(pathlib.Path(workdir, 'results', f'{name}.json'))
+  draw = style.styled(load(name).figure)
+  return draw(_page.arrays(result['measured']))
