@@ -49,6 +49,8 @@ def compare(first, second) -> Verdict:
       f'the studies agree: all {count:,} numbers of {a.run.nunique()} runs are'
       f' equal{f", though {place}" if place else ""}',
     )
+  if not count:
+    return Verdict(False, f'the studies do not agree: {difference}')
   if not place:
     return Verdict(
       False,
@@ -56,7 +58,7 @@ def compare(first, second) -> Verdict:
       ' are the same, so they should be equal',
     )
   name, gap, allowed = _worst(a, b)
-  agree = gap <= allowed
+  agree = bool(gap <= allowed)
   return Verdict(
     agree,
     f'the studies {"agree" if agree else "do not agree"}: every mean test'
@@ -114,7 +116,7 @@ def _and(names):
 
 
 def _worst(a, b):
-  """The case furthest beyond its tolerance: name, gap and what is allowed."""
+  """The case that takes most of its tolerance: name, gap and tolerance."""
   scores = [_scores(df) for df in (a, b)]
   found = []
   for case, there in scores[0].groupby(['strategy', 'variant']):
@@ -126,7 +128,7 @@ def _worst(a, b):
     gap = np.inf if np.isnan(gap) else gap
     allowed = TOLERANCE + STANDARD_ERRORS * np.nan_to_num(error)
     found.append((' '.join(filter(None, case)), gap, allowed))
-  return max(found, key=lambda one: one[1] - one[2])
+  return max(found, key=lambda one: one[1] / one[2])
 
 
 def _scores(df):

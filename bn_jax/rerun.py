@@ -37,7 +37,10 @@ def load(flags, overrides: list[str]):
     )
   found = _finished(path)
   settings = _filled('study', found['study'], config_lib.study())
-  return _configs(found['cases'], path), settings
+  make_config = _configs(found['cases'], path)
+  for name in settings.strategies:
+    make_config(name)
+  return make_config, settings
 
 
 def _configs(cases, path):

@@ -10,6 +10,7 @@ LEVEL = {
   'renormalize': 0.65,
   'batch_norm': 0.72,
 }
+TIME = {'none': 1.0, 'renormalize': 1.6, 'batch_norm': 1.2}
 SPEED = {'none': 1.0, 'renormalize': 0.6, 'batch_norm': 0.85}
 
 
@@ -184,8 +185,12 @@ def write_study(
   variants=('',),
   diverged=None,
   rates=10.0 ** np.arange(-3, 1.1, 0.5),
+  curve=(),
 ):
-  """A study; `diverged` says per strategy which final members did."""
+  """A study; `diverged` says per strategy which final members did.
+
+  With `curve`, learning rates, there is a learning-rate curve.
+  """
   depths = [6 + 2 * k for k in range(len(variants))]
   command = 'python -m experiments.compare --config=configs/mnist1d_mlp.py'
   write_json(
@@ -199,8 +204,10 @@ def write_study(
         'seeds': len(seeds),
         'search': {'optimizer': {'learning_rate': [1e-3, 10]}},
         'grid': {'model': {'depth': depths}} if len(variants) > 1 else {},
+        'rates': [min(curve), max(curve), len(curve)] if curve else [],
         'target': 0.5,
         'reference': 'none',
+        'timing_rounds': 5,
       },
       'cases': {},
     },
@@ -215,19 +222,24 @@ def write_study(
       'packages': {'jax': '0.10.2', 'flax': '0.12.8'},
     },
   )
-  choice = {}
+  choice, times = {}, {}
   for strategy in strategies:
     for k, variant in enumerate(variants):
       name = strategy + (f'-{variant}' if variant else '')
       choice[f'case-{name}'] = {
         'strategy': strategy,
         'variant': variant,
+        'search': _search(strategy),
         'hparams': {'optimizer.learning_rate': 0.1},
         'validation/accuracy': LEVEL.get(strategy, 0.6),
         'chance': 0.1,
         'trials': [],
       }
+      times[f'case-{name}'] = _times(strategy, variant)
       config = {'model': {'depth': depths[k], 'width': 100}}
+      if curve:
+        folder_of_curve = folder / 'runs' / f'rates-{name}'
+        write_run(folder_of_curve, strategy, seeds, curve, config=config)
       write_run(
         folder / 'runs' / f'tune-{name}',
         strategy,
@@ -245,4 +257,23 @@ def write_study(
         config=config,
       )
   write_json(folder / 'choice.json', choice)
+  write_json(folder / 'times.json', times)
   return folder
+
+
+def _search(strategy):
+  own = {'strategy.activation_penalty.weight': [1e-4, 10]}
+  return {
+    'shared': {'optimizer.learning_rate': [1e-3, 10]},
+    'own': own if strategy == 'activation_penalty' else {},
+  }
+
+
+def _times(strategy, variant):
+  """Rounds on a machine that others slow down, all strategies alike."""
+  crowd = np.array([1.0, 3.0, 1.5, 1.0, 2.0])
+  noise = np.array([0.98, 1.0, 1.02, 1.01, 0.99])
+  seconds = 1e-3 * TIME.get(strategy, 1.1) * crowd
+  seconds = seconds * (1 if strategy == 'none' else noise)
+  about = {'strategy': strategy, 'variant': variant}
+  return about | {'seconds_per_step': seconds.tolist()}

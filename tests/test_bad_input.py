@@ -236,6 +236,10 @@ COMMANDS = [
     'optimizer.learning_rate',
     'tuned',
   ),
+  (compare.main, '', 'required', '--config'),
+  (compare.main, '--reproduce=nowhere', 'no study in nowhere'),
+  (compare.main, f'--reproduce=x --config={FILE}', '--config with --reproduce'),
+  (compare.main, '--reproduce=x --config.seed=1', '--config.seed'),
 ]
 
 

@@ -90,6 +90,16 @@ def test_compare_ends_with_a_table_and_a_page(tmp_path):
     'renormalize': 2,
   }
   assert final['test/accuracy'].notna().all()
+  assert 'time' in out and (workdir / 'times.json').exists()
+  code, out, err = run('experiments.compare', f'--reproduce={workdir}')
+  assert code == 0, err
+  said = out.splitlines()[-1]
+  assert said.startswith('the studies agree: all ') and 'are equal' in said
+  curves = workdir / 'runs' / 'tune-none' / 'curves.jsonl'
+  curves.write_text(curves.read_text().replace('"train/loss": [[', '"x": [['))
+  code, out, _ = run('experiments.compare', f'--reproduce={workdir}')
+  assert code == 1
+  assert 'do not agree' in out.splitlines()[-1]
 
 
 def module(name):

@@ -175,3 +175,25 @@ def test_a_strategy_keeps_its_style_in_other_company():
 )
 def test_metrics_are_said_with_their_units(metric, said):
   assert plots.label(metric) == said
+
+
+def test_bars_show_the_range_of_rates_that_work(tune):
+  fig = plots.sensitivity(tune, 'train/loss', target=0.5)
+  curves, bars = fig.axes
+  name = 'batch_norm'
+  scores = statistics.finals(tune, 'validation/accuracy')
+  mean = scores[scores.strategy == name].groupby('learning_rate').score.mean()
+  works = statistics.working_range(mean.index, mean.to_numpy(), 0.5)
+  rows = list(style.ordered(tune.strategy))
+  line = bars.lines[rows.index(name)]
+  np.testing.assert_allclose(line.get_xdata(), [works.low, works.high])
+  assert (
+    f'{works.decades:.1f} decades' in bars.texts[rows.index(name)].get_text()
+  )
+  assert 'loss' in curves.get_ylabel()
+
+
+def test_a_loss_worse_than_a_guess_counts_as_a_guess(tune):
+  worse = tune.assign(**{'train/loss': 1e6})
+  line = _line(plots.sensitivity(worse, 'train/loss').axes[0], 'batch_norm')
+  np.testing.assert_allclose(line.get_ydata(), np.log(10))

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from bn_jax import report, results, statistics
 from bn_jax.errors import UserError
-from bn_jax.report import figures, tables
+from bn_jax.report import figures, protocol, tables
 
 
 @pytest.fixture(scope='module')
@@ -46,12 +46,15 @@ def test_the_table_number_by_number(found, written):
   assert best.accuracy_low < best.accuracy < best.accuracy_high
   assert best.diverged == 0 and best.seeds == 10
   assert best.parameters == 57_010
-  assert best.steps_per_second == 3400 and best.speed == 0.85
-  assert best.seconds == best.steps / 3400
+  # In turns: the ratio is taken within rounds, which the crowd does not move.
+  assert best.time == pytest.approx(1.2)
+  assert 1.17 < best.time_low < 1.2 < best.time_high < 1.23
+  assert best.steps_per_second == pytest.approx(1 / (1.2e-3 * 1.02 * 1.5))
+  assert best.seconds == pytest.approx(best.steps / best.steps_per_second)
   none = found.loc['none', '']
   alive = tests['test/accuracy'].sum()['none']
   assert none.accuracy == pytest.approx((alive + 2 * 0.1) / 10)
-  assert none.diverged == 2 and none.speed == 1
+  assert none.diverged == 2 and none.time == none.time_low == 1
   assert none.reached == 0.8
   assert found.undone.notna().tolist() == [False, False, True, False]
   assert found.loc['renormalize', ''].undone == pytest.approx(0.4, abs=0.01)
@@ -146,6 +149,12 @@ def test_the_page_says_what_was_done(page):
     'batch_norm reaches the highest test accuracy',
     'python -m experiments.compare --config=configs/mnist1d_mlp.py',
     'abc1234', '10 to 19', 'optimizer learning_rate 0.001 to 10', '57,010',
+    '3 trials with 2 seeds each to tune a strategy, then 10 seeds',
+    'search space of activation_penalty',
+    'strategy.activation_penalty.weight 0.0001 to 10',
+    'scope of the statistics</dt><dd>global',
+    'parameters</dt><dd>none 56,410, activation_penalty 57,010',
+    'the strategies in turns, 5 rounds',
   ):  # fmt: skip
     assert text in page
   assert page.count('<figure') == 9
@@ -254,3 +263,59 @@ def test_a_grid_has_its_picture_first_and_its_variants_in_order(tmp_path):
   ]
   rows = tables.of_study(study).index.tolist()
   assert rows[:3] == [('none', f'model.depth={d}') for d in (6, 8, 10)]
+
+
+def test_times_of_no_turns_are_those_of_the_runs(tmp_path):
+  synthetic.write_study(tmp_path, ('none', 'batch_norm'), (1, 2), rates=(0.1,))
+  (tmp_path / 'times.json').unlink()
+  found = tables.of_study(report.read(tmp_path))
+  assert found.time.isna().all()  # one after the other: no ratio
+  assert found.loc['batch_norm', ''].steps_per_second == 3400
+  assert 'x none' not in report.write(tmp_path).read_text()
+
+
+def test_a_learning_rate_curve_is_the_verdict(tmp_path):
+  rates = tuple(10.0 ** np.arange(-3, 1.1, 0.5))
+  synthetic.write_study(
+    tmp_path, seeds=range(6), rates=(0.1,), curve=rates, diverged={'none': (0,)}
+  )
+  study = report.read(tmp_path)
+  names = [panel.name for panel in figures.panels(study)]
+  assert names[:2] == [
+    'learning_rate_train_loss', 'learning_rate_validation_accuracy',
+  ]  # fmt: skip
+  table = report.comparisons(study)
+  scores = statistics.finals(study.rates, 'validation/accuracy')
+  mean = scores[scores.strategy == 'batch_norm'].groupby('learning_rate').score
+  wanted = statistics.working_range(rates, mean.mean().to_numpy(), 0.5)
+  best = table.loc['batch_norm']
+  assert best.working_decades == pytest.approx(wanted.decades)
+  assert best.working_decades_low < wanted.decades < best.working_decades_high
+  said = report.verdict(study)
+  assert said.startswith(
+    'batch_norm reaches 50% over the widest range of learning rates, '
+  )
+  assert re.search(r'decades \(0\.\d+ to 0\.\d+\); renormalize \d\.\d', said)
+  # The table is of the chosen rate alone, with fresh seeds.
+  assert tables.of_study(study).seeds.tolist() == [6] * 4
+  page = report.write(tmp_path).read_text()
+  assert '9 learning rates from 0.001 to 10 with every reported seed' in page
+
+
+@pytest.mark.parametrize(
+  ('mesh', 'options', 'said'),
+  [
+    ({'data': 1, 'statistics': 'local'}, {}, 'global: the whole batch of 64'),
+    ({'data': 4, 'statistics': 'local'}, {}, "local: a device's own 16 of 64"),
+    (
+      {'data': 1, 'statistics': 'global'},
+      {'batch_norm': {'ghost_batch_size': 8}},
+      'the whole batch of 64 examples; batch_norm: in groups of 8',
+    ),
+  ],
+)
+def test_the_scope_of_the_statistics_is_said(mesh, options, said, written):
+  case = {'mesh': mesh, 'batch_size': 64, 'strategy': options}
+  study = report.read(written)
+  study = study._replace(config={**study.config, 'cases': {'case-x': case}})
+  assert said in dict(protocol.protocol(study))['scope of the statistics']

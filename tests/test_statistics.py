@@ -228,3 +228,14 @@ def test_a_working_range_may_be_open_or_empty():
   assert found.decades == 0 and np.isnan(found.low)
   found = statistics.working_range(rates, [0.1, 0.5, 0.1], 0.5)
   assert found.decades == 0 and found.low == pytest.approx(1)
+
+
+def test_the_width_of_the_working_range_by_hand():
+  """Seeds that work over one decade or three; their mean over two."""
+  rates = 10.0 ** np.arange(-3, 2)
+  narrow, wide = [0, 0, 1, 0, 0], [0, 1, 1, 1, 0]
+  found = statistics.working_decades(rates, [narrow, wide] * 4, 0.5)
+  assert found.point == pytest.approx(2)
+  assert 1 <= found.low < 2 < found.high <= 3
+  same = statistics.working_decades(rates, [wide] * 4, 0.5)
+  assert same.low == same.high == same.point == pytest.approx(3)

@@ -185,7 +185,7 @@ def columns(found) -> list[Column]:
     Column('loss', 'test loss', 'nats', 'test\nloss', _plain('loss', '.3f')),
     Column('steps', f'steps to {goal}', 'median; runs that reach it',
            f'steps\nto {goal}', _steps_text),
-    Column('seconds', f'time to {goal}', 'seconds of machine per run',
+    Column('seconds', f'time to {goal}', 's of machine per run',
            f'time to\n{goal}, s', _seconds_text),
     Column('distance', 'distance from N(0, 1)', 'std. dev.', 'from\nN(0,1)',
            _plain('distance', '.3f')),
