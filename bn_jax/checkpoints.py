@@ -6,7 +6,9 @@ writes beside and renames, so one that was not finished does not count.
 """
 
 import contextlib
+import errno
 import logging
+import os
 import pathlib
 import shutil
 import zlib
@@ -37,7 +39,8 @@ class Checkpoints:
     """
     import orbax.checkpoint as ocp  # half a second: not for short runs
 
-    logging.getLogger('absl').setLevel(logging.ERROR)
+    # What fails is raised, too, and then told in one line.
+    logging.getLogger('absl').setLevel(logging.CRITICAL)
     self._ocp, self.path = ocp, path.resolve() / 'checkpoints'
     policy = ocp.checkpoint_managers.preservation_policy
     stay = [
@@ -147,9 +150,14 @@ class Checkpoints:
       self._manager.wait_until_finished()
 
   def close(self) -> None:
-    """Waits and lets go of the folder."""
+    """Waits and lets go of the folder.
+
+    Raises:
+      UserError: If what was begun could not be written.
+    """
     self.wait()
-    self._manager.close()
+    with _written(self.path):  # another part of the same one may have failed
+      self._manager.close()
 
 
 class Damaged(Exception):  # noqa: N818 - it is a state, and it is handled
@@ -162,7 +170,9 @@ def _written(path) -> Iterator[None]:
   try:
     yield
   except Exception as error:
-    reason = ' '.join(str(error).split())[:200] or type(error).__name__
+    text = ' '.join(str(error).split())
+    told = [x for x in map(os.strerror, errno.errorcode) if x in text]
+    reason = max(told, key=len, default=text[:200] or type(error).__name__)
     raise UserError(
       f'workdir: a checkpoint cannot be written to {path}: {reason}'
     ) from error

@@ -82,15 +82,16 @@ def test_pieces_do_not_show(fit, small_pieces):
 def test_a_streamed_run_that_is_stopped_goes_on(fit, small_pieces, monkeypatch):
   """Stopped while it reads; resumed in the middle.
 
-  Fault: a stream that always starts at step 0.
+  Fault: a stream that always starts at step 0; a read that goes on.
   """
   wanted = fit(False, SEVERAL)
-  opened = []
+  opened, given = [], []
 
   def stop(part, seed, first_step, *args, **options):
     opened.append(first_step)
     for i, batch in enumerate(read(part, seed, first_step, *args, **options)):
-      if first_step + i == 22:
+      given.append(first_step + i)
+      if given[-1] == 22:
         signal.raise_signal(signal.SIGTERM)
       yield batch
 
@@ -99,7 +100,7 @@ def test_a_streamed_run_that_is_stopped_goes_on(fit, small_pieces, monkeypatch):
     patch.setattr(stream, 'stream', stop)
     with pytest.raises(stopping.Stopped, match='at step 20 of 30'):
       fit(False, SEVERAL, 'stopped')
-  assert set(opened) == {0}
+  assert set(opened) == {0} and given[-1] == 22
   monkeypatch.setattr(
     stream, 'stream', lambda *a, **o: opened.append(a[2]) or read(*a, **o)
   )

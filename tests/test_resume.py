@@ -7,6 +7,7 @@ import os
 import resource
 import shutil
 import signal
+import subprocess
 import threading
 
 import pytest
@@ -315,6 +316,44 @@ def test_a_file_that_may_not_grow_ends_the_run_in_one_line(tmp_path, wanted):
     signal.signal(signal.SIGXFSZ, ignored)
   fit(tmp_path)
   assert ended(tmp_path) == wanted
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+  """A disk of its own; calling it with a size in KiB makes it that large."""
+  folder = tmp_path / 'disk'
+  folder.mkdir()
+
+  def sized(kib, how='remount,'):
+    command = ['mount', '-t', 'tmpfs', '-o', f'{how}size={kib}k', 'tmpfs']
+    try:
+      done = subprocess.run([*command, str(folder)], capture_output=True)
+    except OSError:
+      pytest.skip('there is no mount')
+    if done.returncode:
+      pytest.skip('this user may not mount')
+    return folder
+
+  yield lambda kib: sized(kib, 'remount,' if folder.is_mount() else '')
+  if folder.is_mount():
+    subprocess.run(['umount', '--lazy', str(folder)], check=True)
+
+
+@pytest.mark.parametrize('kib', [4, 16, 64, 128])
+def test_a_disk_that_is_full_ends_the_run_in_one_line(small_disk, wanted, kib):
+  """The real thing: full at the environment, the curves or a checkpoint.
+
+  Fault: `Checkpoints` that lets OSError through.
+  """
+  path = small_disk(kib) / 'run'
+  with pytest.raises(UserError) as error:
+    fit(path)
+  message = str(error.value)
+  assert 'cannot be written' in message and 'No space left' in message
+  assert '\n' not in message
+  small_disk(64 * 1024)
+  fit(path)
+  assert ended(path) == wanted
 
 
 def test_a_line_is_said_by_the_first_process_alone(capsys, monkeypatch):
