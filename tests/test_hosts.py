@@ -60,10 +60,17 @@ def curves(workdir):
   return found
 
 
-def test_two_processes_equal_one(tmp_path):
-  """Fault: both processes with the first half of each batch."""
+@pytest.mark.parametrize('in_memory', [True, False])
+def test_two_processes_equal_one(tmp_path, in_memory):
+  """Whether they hold the set, or each of them reads its rows alone.
+
+  Fault: both processes with the first half of each batch.
+  """
+  if not in_memory:
+    pytest.importorskip('grain')
   steps = '--config.num_train_steps=40'
-  two = start_two(tmp_path / 'two', steps, '--config.checkpoint.seconds=0')
+  words = (steps, f'--config.data.in_memory={in_memory}')
+  two = start_two(tmp_path / 'two', *words, '--config.checkpoint.seconds=0')
   said = [process.communicate(timeout=300)[0] for process in two]
   assert [process.returncode for process in two] == [0, 0], said
   one = start(tmp_path / 'one', 2, steps)
