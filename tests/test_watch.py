@@ -183,6 +183,7 @@ def test_the_time_comparison_belongs_to_the_study(tmp_path):
   config = json.loads(path.read_text())
   config['study']['timing_rounds'] = 7
   path.write_text(json.dumps(config))
+  (folder / 'times.json').unlink(missing_ok=True)
   assert not live.Watcher(folder).look().ended
   (folder / 'times.json').write_text('{}')
   assert live.Watcher(folder).look().ended
