@@ -66,6 +66,20 @@ DRAW = {
 }
 
 
+def test_percentiles_of_a_site_that_only_deep_networks_have(study):
+  """A shallow run, an all-NaN column of it, and a strategy that has none."""
+  df = _percentiles(study[study.phase == 'final'])
+  df.loc[
+    df.variant == 'model.depth=6', [f'site_5/p{p}' for p in (15, 50, 85)]
+  ] = np.nan
+  df.loc[df.strategy == 'none', 'site_5/p50'] = np.nan
+  lines = {ax.get_title(): len(ax.lines) for ax in plots.percentiles(df).axes}
+  assert lines.pop('none') == 0 and set(lines.values()) == {3}
+  shallow = df[df.variant == 'model.depth=6']
+  with pytest.raises(UserError, match='no columns'):
+    plots.percentiles(shallow)
+
+
 @pytest.mark.parametrize('name', DRAW)
 def test_every_text_stands_inside_the_figure_and_every_axis_has_a_name(
   name, final, tune

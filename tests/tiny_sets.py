@@ -51,7 +51,7 @@ def tiny(
 
   with registered.skip_registration():  # as a set that somebody else prepared
     builder = type(
-      name.title(),
+      name.title().replace('_', ''),
       (tfds.core.GeneratorBasedBuilder,),
       {
         'VERSION': tfds.core.Version('1.0.0'),

@@ -82,7 +82,7 @@ def percentiles(df, unit=None):
   """Percentiles of one unit's values over steps: a panel per strategy.
 
   As Figure 1(b, c) of Ioffe & Szegedy 2015 (arXiv 1502.03167). The first member
-  of each strategy is drawn.
+  of each strategy that has the unit is drawn.
 
   Args:
     df: of `results.load`.
@@ -95,6 +95,8 @@ def percentiles(df, unit=None):
   Raises:
     UserError: there are no such columns.
   """
+  # A study over depth has columns for sites that a shallow network lacks.
+  df = df.dropna(axis='columns', how='all')
   unit = unit or _last_with_percentiles(df)
   columns = _percentile_columns(df, unit)
   names = style.ordered(df.strategy)
@@ -103,9 +105,9 @@ def percentiles(df, unit=None):
     squeeze=False,
   )  # fmt: skip
   for ax, name in zip(axes[0], names, strict=True):
-    rows = df[df.strategy == name]
-    first = rows[(rows.run == rows.run.iloc[0]) & (rows.member == 0)]
-    _draw_percentiles(ax, first, columns, style.styles(names)[name])
+    rows = df[df.strategy == name].dropna(subset=columns)
+    for _, first in list(rows.groupby(['run', 'member'], sort=False))[:1]:
+      _draw_percentiles(ax, first, columns, style.styles(names)[name])
     ax.set_title(name, fontsize=9)
     ax.set_xlabel('step')
   axes[0, 0].set_ylabel(f"unit's input at {unit}")
@@ -127,7 +129,6 @@ def _percentile_columns(df, unit):
 
 
 def _draw_percentiles(ax, rows, columns, look):
-  rows = rows.dropna(subset=columns)
   middle = len(columns) // 2
   for k, column in enumerate(columns):
     ax.plot(

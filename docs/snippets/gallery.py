@@ -1,6 +1,6 @@
 """The gallery's pictures: what the calls on its page draw of a study.
 
-python docs/snippets/gallery.py runs/shallow_and_deep docs/figures/gallery
+python -m docs.snippets.gallery runs/shallow_and_deep docs/figures/gallery
 """
 
 import pathlib

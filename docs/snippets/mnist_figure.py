@@ -1,6 +1,6 @@
 """The README's two pictures of a finished `configs/mnist_sigmoid.py` study.
 
-python docs/snippets/mnist_figure.py runs/mnist_sigmoid docs/figures
+python -m docs.snippets.mnist_figure runs/mnist_sigmoid docs/figures
 """
 
 import pathlib

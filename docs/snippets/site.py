@@ -61,10 +61,8 @@ def on_files(files, config):
 
 
 def _overview():
-  rows = [
-    f'| [`bn_jax.{name}`]({name}.md) | {docstring(path).partition(chr(10))[0]} |'
-    for name, path in parts().items()
-  ]
+  said = {n: docstring(p).partition('\n')[0] for n, p in parts().items()}
+  rows = [f'| [`bn_jax.{n}`]({n}.md) | {line} |' for n, line in said.items()]
   return '\n'.join(
     [
       '# API',
