@@ -20,16 +20,27 @@ import pytest
 ROOT = pathlib.Path(__file__).parent.parent
 FOLDER = ROOT / 'notebooks'
 NAMES = sorted(p.stem for p in FOLDER.glob('*.ipynb'))
-SMALL = (
-  '--trials=2',
-  '--seeds=2',
-  '--config.num_train_steps=40',
-  '--config.log.every=10',
-  '--config.log.eval_every=20',
-  '--config.model.depth=2',
-  '--config.model.width=4',
-  '--config.data.limit=200',
-)
+# A study as `experiments.compare` makes it, without its page.
+STUDY = """
+import sys
+from bn_jax import config, devices, study
+
+def get_config(names):
+  made = config.default(names)
+  made.update_from_flattened_dict({
+    'num_train_steps': 40, 'log.every': 10, 'log.eval_every': 20,
+    'model.depth': 2, 'model.width': 4, 'data.limit': 200,
+  })
+  return made
+
+devices.set_up()
+settings = config.study()
+settings.strategies = ('none', 'renormalize')
+settings.trials, settings.seeds, settings.timing_rounds = 2, 2, 0
+made = study.Study(get_config, settings, sys.argv[1])
+made.claim('a test')
+made.run(lambda what, steps: None)
+"""
 
 
 def run(*words, **environment):
@@ -53,11 +64,13 @@ def read(name):
 def workdirs(tmp_path_factory):
   """Where the notebooks look: a study, claims, and room to write."""
   folder = tmp_path_factory.mktemp('notebooks')
-  compare = ('experiments.compare', '--config=configs/mnist1d_mlp.py')
-  claims = ('experiments.claims', '--only=backprop_through_statistics')
-  for words in ((*compare, *SMALL), (*claims, '--quick')):
-    workdir = folder / words[0].partition('.')[2]
-    code, _, err = run('-m', *words, f'--workdir={workdir}')
+  claims = ('-m', 'experiments.claims', '--quick', '--workdir')
+  only = '--only=backprop_through_statistics'
+  for words in (
+    ('-c', STUDY, folder / 'compare'),
+    (*claims, folder / 'claims', only),
+  ):
+    code, _, err = run(*words)
     assert code == 0, err
   return {
     'BN_JAX_STUDY': str(folder / 'compare'),
