@@ -48,6 +48,7 @@ TINY = {
   'experiments.benchmark': ('--help',),  # they take their time
   'experiments.watch': ('--once',),
 }
+READERS = ('experiments.watch',)  # of a finished study
 # Of several processes or devices; tests/test_hosts.py runs them.
 SPREAD = ('--coordinator', '--num-processes', '--process-id', '--config.mesh')
 # Sets that are not here are made, as small as they can be.
@@ -354,7 +355,7 @@ def follow(tree, name):
       target.write_text(block.text)
   outputs = []
   for program, *words in pages.commands(name):
-    if words[1:] and words[1].startswith('docs.snippets.'):
+    if words[1:] and words[1].startswith(('docs.snippets.', *READERS)):
       shutil.rmtree(tree.folder / words[2], ignore_errors=True)
       study(tree.folder / words[2])  # they need more than a tiny one has
     if '--reproduce' in words:
