@@ -47,7 +47,8 @@ def load(workdir):
     _load_run(folder, _label(folder, workdir), varying) for folder in folders
   ]
   frames = [f for f in frames if len(f)] or frames[:1]
-  return pd.concat(frames, ignore_index=True)
+  # A copy is in one piece; of many columns the frame would be in fragments.
+  return pd.concat(frames, ignore_index=True).copy()
 
 
 def summaries(workdir):

@@ -21,7 +21,7 @@ def sweep():
   """The four strategies at five depths."""
   study = config_lib.study()
   study.trials = 8
-  study.seeds = 5
+  study.seeds = 10
   study.grid.model = {'depth': (1, 2, 4, 8, 16)}
   study.target = 0.5
   study.timing_rounds = 5

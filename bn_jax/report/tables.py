@@ -1,5 +1,6 @@
 """The table of a comparison: numbers, and the same as people read them."""
 
+import re
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -109,7 +110,8 @@ def _distance(df):
     alive = df[df.diverged_at < 0].dropna(subset=columns, how='all')
     if columns and len(alive):
       last = alive.sort_values('step').groupby(['run', 'member'])[columns]
-      return last.last().to_numpy().mean()
+      # A site that only deeper networks have is NaN here.
+      return np.nanmean(last.last().to_numpy())
   return np.nan
 
 
@@ -202,6 +204,11 @@ def columns(found) -> list[Column]:
   return [c for c in shown if found[c.name].notna().any()]
 
 
+def short(variant) -> str:
+  """`depth=8` of `model.depth=8`."""
+  return re.sub(r'\w+\.(?=[\w.]*=)', '', variant)
+
+
 def cells(found, shown=None) -> tuple[list[str], list[list[str]]]:
   """Headings and rows of text, strategy (and variant) first."""
   shown = columns(found) if shown is None else shown
@@ -209,8 +216,8 @@ def cells(found, shown=None) -> tuple[list[str], list[list[str]]]:
   start = ['strategy', 'variant'] if variants else ['strategy']
   heads = [f'{c.heading} ({c.unit})' if c.unit else c.heading for c in shown]
   rows = [
-    [*index[: len(start)], *(c.show(row) for c in shown)]
-    for index, row in found.iterrows()
+    [*(name, short(variant))[: len(start)], *(c.show(row) for c in shown)]
+    for (name, variant), row in found.iterrows()
   ]
   return start + heads, rows
 

@@ -10,6 +10,8 @@ METRIC = 'validation/accuracy'
 def working(study, name) -> dict[str, float]:
   """The working range of a strategy; {} if too few rates were tried.
 
+  {} in a study with a grid, too, whose cells each have a range of their own.
+
   A learning rate works if the mean final validation accuracy over seeds
   reaches the study's target; a run that diverged counts at chance.
 
@@ -24,7 +26,7 @@ def working(study, name) -> dict[str, float]:
   """
   df = study.rates if len(study.rates) else study.tune
   df = df[df.strategy == name]
-  if METRIC not in df or df.learning_rate.nunique() < 2:
+  if study.grid or METRIC not in df or df.learning_rate.nunique() < 2:
     return {}
   scores = statistics.finals(df, METRIC, chance=study.chance)
   scores = scores.dropna(subset=['score'])
@@ -33,7 +35,7 @@ def working(study, name) -> dict[str, float]:
     return {}
   width = statistics.working_range(rates, found.point, study.target)
   row = {f'working_{k}': v for k, v in width._asdict().items()}
-  if len(study.rates) and not study.grid:
+  if len(study.rates):
     by_seed = scores.pivot_table(
       index='seed', columns='learning_rate', values='score'
     )
@@ -68,7 +70,9 @@ def headline(study) -> str:
   rows = {name: row for name, row in rows.items() if row}
   order = sorted(rows, key=lambda n: rows[n]['working_decades'], reverse=True)
   goal = f'{100 * study.target:.0f}%'
-  if not order or np.isnan(rows[order[0]]['working_low']):
+  if not order:
+    return ''
+  if np.isnan(rows[order[0]]['working_low']):
     return f'No strategy reaches {goal} at any learning rate that was tried. '
   best, *others = order
   row = rows[best]
