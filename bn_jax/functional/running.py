@@ -1,5 +1,8 @@
 """Running statistics: averages of batch statistics over steps."""
 
+import functools
+
+import jax
 import jax.numpy as jnp
 
 AVERAGES = ('ema', 'debiased', 'cumulative')
@@ -42,6 +45,8 @@ def update_running(
   return new.astype(dtype)
 
 
+# Jitted, so that a net's many equal sites trace it once.
+@functools.partial(jax.jit, static_argnums=2, inline=True)
 def _weight(t, momentum, average):
   """The weight of the t-th batch, t = 1, 2, ..."""
   if average == 'cumulative':
