@@ -212,10 +212,10 @@ def test_missing_values_are_told_as_missing():
   assert _page.say(0.12345) == '0.123'
 
 
-def command(*flags):
+def command(*flags, timeout=120):
   return subprocess.run(
     [sys.executable, '-X', 'importtime', '-m', 'experiments.claims', *flags],
-    capture_output=True, text=True, timeout=120,
+    capture_output=True, text=True, timeout=timeout,
   )  # fmt: skip
 
 
@@ -238,53 +238,10 @@ def test_mistakes_end_with_one_line():
     assert said in done.stderr.splitlines()[-1]
 
 
-def wrongly(sites, params, inputs):
-  """Restores nothing: scale 1 and bias 0 stay."""
-  del sites, inputs
-  return params
-
-
-PLANTS = {
-  'a batch norm that leaks': (
-    'backprop_through_statistics', {'full': 'both'},
-    {'identity', 'shift', 'bias'},
-  ),
-  'a mean taken for a constant': (
-    'bias_is_redundant', {'full': 'mean'}, {'gradient'},
-  ),
-  'a chain that nothing normalizes': (
-    'linear_chain', {'strategy': 'none'},
-    {'only_sign', 'no_gradient', 'mended', 'wide_gain'},
-  ),
-  'a scale and bias that restore nothing': (
-    'scale_and_bias_restore', {'restore': wrongly}, {'error_32', 'error_64'},
-  ),
-  'means that every layer moves': (
-    'bias_alone_sets_the_mean', {'strategy': 'none'}, {'own', 'one', 'all'},
-  ),
-}  # fmt: skip
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize('plant', PLANTS)
-def test_planted_opposite_turns_the_verdict(plant, tmp_path, num_devices):
-  num_devices(2)
-  name, options, turned = PLANTS[plant]
-  module = claims.load(name)
-  values = module.measure(_lab.Lab(tmp_path, quick=True), **options)['values']
-  outcomes = {
-    c.quantity: criteria.judge(
-      c._replace(seeds=1), values[c.quantity]
-    ).outcome
-    for c in module.CRITERIA
-  }  # fmt: skip
-  for quantity in turned:
-    assert outcomes[quantity] != SUPPORTED, outcomes
-
-
 @pytest.mark.slow
 def test_smoke_run_of_every_claim_ends_and_resumes(tmp_path):
-  done = command(f'--workdir={tmp_path}', '--quick', f'--doc={tmp_path}/c.md')
+  flags = (f'--workdir={tmp_path}', '--quick')
+  done = command(*flags, f'--doc={tmp_path}/c.md', timeout=900)
   assert done.returncode == 0, done.stderr[-2000:]
   found = json.loads((tmp_path / 'claims.json').read_text())
   assert [r['name'] for r in found] == NAMES
@@ -294,5 +251,5 @@ def test_smoke_run_of_every_claim_ends_and_resumes(tmp_path):
   for name in NAMES:
     svg = tmp_path / 'figures' / 'claims' / f'{name}.svg'
     assert svg.stat().st_size < 100_000
-  again = command(f'--workdir={tmp_path}', '--quick')
+  again = command(*flags)
   assert again.returncode == 0

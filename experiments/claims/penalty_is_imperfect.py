@@ -33,13 +33,15 @@ NORMALIZED = 0.2
 WEIGHT, RATE = 'strategy.activation_penalty.weight', 'optimizer.learning_rate'
 
 
-def measure(lab):
+def measure(lab, strategy='activation_penalty'):
   """Sweeps weight and learning rate for each form."""
   steps = lab.size(1500, 50)
   weights = [float(f'{w:.3g}') for w in np.geomspace(1e-5, 1e3, 9)]
   weights = lab.size(weights, [0.01, 100.0])
   rates = _lab.rates(0.001, 3, lab.size(6, 2))
-  found = {form: _sweep(lab, form, weights, rates, steps) for form in FORMS}
+  found = {
+    form: _sweep(lab, strategy, form, weights, rates, steps) for form in FORMS
+  }
   config = lab.config('batch_norm', num_train_steps=steps)
   best = lab.tune('batch_norm', config, rates)
   reference = _scores(lab.report('batch_norm', config, best), 1)
@@ -78,9 +80,9 @@ def price(accuracy, distance):
   return best - accuracy[np.where(normalized, mean, -np.inf).argmax()]
 
 
-def _sweep(lab, form, weights, rates, steps):
+def _sweep(lab, strategy, form, weights, rates, steps):
   config = lab.config(
-    'activation_penalty', num_train_steps=steps,
+    strategy, num_train_steps=steps,
     strategy__activation_penalty__form=form,
   )  # fmt: skip
   points, members = _lab.grid({WEIGHT: weights, **rates}, 1)
