@@ -15,8 +15,12 @@ INTERRUPTED = 130
 _asked: list[int] = []
 
 
-class Stopped(Exception):  # noqa: N818 - nothing went wrong
-  """The run ended before its last step; the same command goes on with it."""
+class Stopped(BaseException):
+  """The run ended before its last step; the same command goes on with it.
+
+  No `Exception`, like KeyboardInterrupt: what explains a config file's or a
+  library's failures must not take it for one.
+  """
 
   def __init__(self, message: str, code: int = RESUME_ME):
     """Notes what to say and the exit code."""
@@ -63,7 +67,7 @@ def _raise(number, frame):
   del frame
   if number == signal.SIGINT:
     raise KeyboardInterrupt
-  raise Stopped('stopped; the same command goes on from its last checkpoint')
+  raise Stopped('stopped; the same command goes on')
 
 
 @contextlib.contextmanager
