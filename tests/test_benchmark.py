@@ -45,6 +45,20 @@ def test_batch_norm_measures_and_writes(tmp_path, capfd):
   capfd.readouterr()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize('name', ['trainer', 'convnet'])
+def test_loops_are_measured_against_each_other(name, tmp_path):
+  out = tmp_path / 'table.md'
+  extra = ['--images=28x28x1'] if name == 'convnet' else []
+  flags = [name, *extra, '--rounds=1', f'--out={out}']
+  done = run('-m', 'experiments.benchmark', *flags)
+  assert done.returncode == 0, done.stderr[-2000:]
+  rows = [r for r in out.read_text().splitlines() if r.startswith('| ')]
+  rates = {r.split('|')[1].strip(): r.split('|')[2] for r in rows}
+  for arm in ('bn_jax', 'Flax loop'):
+    assert float(rates[arm].replace(',', '')) > 0
+
+
 def test_arm_keeps_the_input_and_little_else():
   arm = batch_norm._Arm('jax', '')
   try:
