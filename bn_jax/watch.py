@@ -86,6 +86,7 @@ def start(client, process_id: int, seconds: float) -> None:
     except Exception:  # the coordinator may be gone already
       return
 
+  put('0')  # so that the others miss it if it dies before the first beat
   over = threading.Event()
   atexit.register(finish)
   threading.Thread(target=run, daemon=True, name='watch').start()

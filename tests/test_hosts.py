@@ -87,19 +87,21 @@ def test_two_processes_equal_one(tmp_path, in_memory):
 
 
 @pytest.mark.slow
-def test_a_lost_process_ends_the_others_and_the_run_resumes(tmp_path):
+@pytest.mark.parametrize('victim', [0, 1])
+def test_a_lost_process_ends_the_others_and_the_run_resumes(tmp_path, victim):
   """Fault: a `run` without the watch hangs in the shutdown, and aborts."""
   words = ('--config.num_train_steps=4000', '--config.checkpoint.seconds=0')
-  first, second = start_two(tmp_path / 'run', *words)
+  both = start_two(tmp_path / 'run', *words)
+  lost, left = both[victim], both[1 - victim]
   checkpoints = pathlib.Path(tmp_path / 'run' / 'checkpoints')
   deadline = time.monotonic() + 200
   while not checkpoints.is_dir() or not list(checkpoints.glob('[0-9]*')):
     assert time.monotonic() < deadline
     time.sleep(0.1)
-  second.kill()
-  said = first.communicate(timeout=devices.LOST_SECONDS + 60)[0]
-  second.communicate()
-  assert first.returncode == 75, said
+  lost.kill()
+  said = left.communicate(timeout=devices.LOST_SECONDS + 60)[0]
+  lost.communicate()
+  assert left.returncode == 75, said
   assert 'was lost' in said.splitlines()[-1]
   assert 'Traceback' not in said
   one = start(tmp_path / 'run', 2, *words)
