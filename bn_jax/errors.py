@@ -1,6 +1,11 @@
-"""The one exception that a user is meant to read."""
+"""The one exception that a user is meant to read, and what raises it."""
 
+import json
 import math
+import pathlib
+
+# What JSON calls what Python calls otherwise.
+KINDS = {dict: 'an object', list: 'a list'}
 
 
 class UserError(ValueError):
@@ -43,3 +48,33 @@ def pick(field: str, given, allowed):
   if given not in allowed:
     raise UserError(f'{field}: {given!r}; allowed are {", ".join(allowed)}')
   return allowed[given] if isinstance(allowed, dict) else given
+
+
+def read_json(path, kind: type = dict):
+  """Reads a JSON file of a workdir.
+
+  Args:
+    path: Of the file.
+    kind: What its value must be; `object` for anything.
+
+  Raises:
+    UserError: If it cannot be read, is not JSON or of another kind.
+  """
+  path = pathlib.Path(path)
+  try:
+    value = json.loads(path.read_text())
+  except OSError as error:
+    raise UserError(
+      f'workdir: {path} cannot be read: {error.strerror}; must be a JSON file; '
+      'move what is there away to start afresh'
+    ) from None
+  except (ValueError, RecursionError) as error:
+    raise UserError(
+      f'workdir: {path} is not JSON ({error}); delete it to start afresh'
+    ) from None
+  if not isinstance(value, kind):
+    raise UserError(
+      f'workdir: {path} is not {KINDS[kind]} but {str(value)[:40]!r}; delete '
+      'it to start afresh'
+    )
+  return value

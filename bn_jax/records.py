@@ -18,7 +18,7 @@ import numpy as np
 
 import bn_jax
 from bn_jax import hosts
-from bn_jax.errors import UserError
+from bn_jax.errors import UserError, read_json
 
 CURVES = 'curves.jsonl'
 # What an empty file of curves has.
@@ -35,20 +35,6 @@ def write_json(path: pathlib.Path, value) -> None:
     file.flush()
     os.fsync(file.fileno())
   os.replace(partial, path)
-
-
-def read_json(path: pathlib.Path):
-  """Reads a file of `write_json`.
-
-  Raises:
-    UserError: If it is not JSON.
-  """
-  try:
-    return json.loads(path.read_text())
-  except (json.JSONDecodeError, UnicodeDecodeError) as error:
-    raise UserError(
-      f'workdir: {path} is not JSON ({error}); delete it to start afresh'
-    ) from None
 
 
 def environment() -> dict:
@@ -144,9 +130,14 @@ class Workdir:
         write_json(self.path / f'{name}.json', value)
 
   def read(self, name: str):
-    """Reads `name`.json; None if it is not there."""
+    """Reads `name`.json; None if it is not there.
+
+    Raises:
+      UserError: If it is not what `write` makes.
+    """
     path = self.path / f'{name}.json'
-    return read_json(path) if path.exists() else None
+    kind = list if name == 'members' else dict
+    return read_json(path, kind) if path.exists() else None
 
   def append(self, steps: list[int], metrics: dict[str, np.ndarray]) -> None:
     """Appends curves: for each metric (members, len(steps)).

@@ -321,7 +321,7 @@ def no_members(run):
 
 def strange_json(run):
   (run / 'config.json').write_text('[1, 2]')
-  return GOOD, 'holds another run'
+  return GOOD, "config.json is not an object but '[1, 2]'; delete it"
 
 
 @pytest.mark.parametrize(

@@ -82,6 +82,26 @@ def test_a_file_is_whole_or_not_there(folder, monkeypatch):
     folder.check(CONFIG, MEMBERS)
 
 
+@pytest.mark.parametrize(
+  'spoil, words',
+  [
+    (lambda p: p.mkdir(), 'cannot be read: Is a directory; must be a JSON'),
+    (lambda p: p.write_bytes(b'\xff\xfe'), 'is not JSON'),
+    (lambda p: p.write_text('[' * 100_000), 'is not JSON'),
+    (lambda p: p.write_text('[1]'), r"is not an object but '\[1\]'; delete"),
+    (lambda p: p.write_text('null'), "is not an object but 'None'"),
+    (lambda p: None, 'cannot be read: No such file'),
+  ],
+)
+def test_a_file_that_is_not_ours_is_named_in_a_line(spoil, words, tmp_path):
+  """Planted: an `except` for JSONDecodeError alone."""
+  path = tmp_path / 'a.json'
+  spoil(path)
+  with pytest.raises(UserError, match=words) as error:
+    records.read_json(path)
+  assert str(path) in str(error.value) and '\n' not in str(error.value)
+
+
 def lines(folder):
   text = (folder.path / records.CURVES).read_text()
   return [json.loads(line) for line in text.splitlines()]
