@@ -117,6 +117,25 @@ def test_what_was_not_measured_sorts_last_both_ways(page):
     assert _column(page, 'undone') == ['40', '-', '-', '-']
 
 
+@pytest.mark.parametrize('table', ['table', 'comparisons'])
+def test_a_phone_sorts_by_the_same_headings(page, table):
+  _look(page, 360, 'light')
+  buttons = page.find_elements('css selector', f'#{table} th button')
+  cells = page.find_elements(
+    'css selector', f'#{table} tbody tr:first-child td'
+  )
+  assert len(buttons) == len(cells)
+  for button in buttons:
+    assert button.is_displayed() and button.rect['height'] >= 24
+    assert button.rect['x'] >= 0
+    assert button.rect['x'] + button.rect['width'] <= 360
+  if table == 'table':
+    _press(page, 'test accuracy')
+    _press(page, 'test accuracy')
+    assert _column(page, 'strategy')[0] == 'batch_norm'
+    assert _column(page, 'strategy')[-1] == 'none'
+
+
 def _hover(page, figure, x, y=0.5):
   """Points at a share of the axes of a figure; returns what the tip says."""
   page.execute_script(

@@ -115,7 +115,7 @@ def _comparisons(study):
 def _table(name, heads, rows, sort):
   """A table whose columns sort by `sort`, values or text like the rows."""
   head = ''.join(
-    f'<th scope="col" aria-sort="none"><button>{html.escape(h)}</button></th>'
+    f'<th scope="col" aria-sort="none"><button>{_heading(h)}</button></th>'
     for h in heads
   )
   body = ''.join(
@@ -126,6 +126,14 @@ def _table(name, heads, rows, sort):
     f'<table id="{name}"><thead><tr>{head}</tr></thead>'
     f'<tbody>{body}</tbody></table>'
   )
+
+
+def _heading(text):
+  """A heading, its unit apart: a phone leaves it to the cells."""
+  name, _, unit = text.rpartition(' (')
+  if not name:
+    return html.escape(text)
+  return f'{html.escape(name)}<span class="unit"> ({html.escape(unit)}</span>'
 
 
 def _paragraph(text):
