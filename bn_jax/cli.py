@@ -8,7 +8,7 @@ import importlib.util
 import pathlib
 import sys
 
-from bn_jax import stopping, watch
+from bn_jax import allocator, stopping, watch
 from bn_jax.errors import UserError
 from bn_jax.fields import flatten, nearest
 
@@ -81,6 +81,7 @@ def run(main, argv: list[str] | None = None) -> None:
   """Runs a command; a `UserError` ends it with one line and exit code 2."""
   try:
     with stopping.at_once():
+      allocator.opt_in()
       main(sys.argv[1:] if argv is None else argv)
   except UserError as error:
     print(f'error: {error}', file=sys.stderr)

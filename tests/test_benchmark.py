@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from bn_jax import allocator
-from experiments import benchmark
+from bn_jax import allocator, cli
+from experiments import benchmark, train
 from experiments.benchmarks import batch_norm
 
 
@@ -79,6 +79,25 @@ def test_ratio_is_the_median_within_rounds():
 def test_allocator_sets_glibcs_thresholds():
   code = 'from bn_jax import allocator; print(allocator.raise_thresholds())'
   assert run('-c', code).stdout.strip() in ('True', 'False')
+
+
+@pytest.mark.parametrize('value, raised', [('1', 1), ('0', 0), ('', 0)])
+def test_allocator_is_opt_in(monkeypatch, value, raised):
+  calls = []
+  monkeypatch.setattr(allocator, 'raise_thresholds', lambda: calls.append(1))
+  monkeypatch.setenv(allocator.VARIABLE, value)
+  with pytest.raises(SystemExit):
+    cli.run(train.main, ['--help'])
+  assert len(calls) == raised
+
+
+def test_allocator_refuses_what_it_does_not_know(monkeypatch, capsys):
+  monkeypatch.setenv(allocator.VARIABLE, 'yes')
+  with pytest.raises(SystemExit) as ended:
+    cli.run(train.main, ['--help'])
+  assert ended.value.code == 2
+  said = "error: BN_JAX_MALLOPT: 'yes'; allowed are 1 and 0\n"
+  assert capsys.readouterr().err == said
 
 
 def test_allocator_elsewhere_does_nothing(monkeypatch):
