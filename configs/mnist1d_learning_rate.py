@@ -15,7 +15,7 @@ reaches `study.target`, 50%. The report gives the widest range of working
 rates in decades, with a 95% interval over seeds.
 
 Measured in full, with 10 seeds: 4 min 16 s on 2 cores. `batch_norm` works over
-2.4 [2.3, 2.5] decades (0.016 to 4.2), `none` and `renormalize` over 1.2,
+2.4 [2.3, 2.5] decades (0.015 to 4.2), `none` over 1.3, `renormalize` over 1.2,
 `activation_penalty` over 1.0; at its chosen rate `batch_norm` reaches a test
 accuracy of 68%, the others 61% to 63%.
 """
