@@ -76,7 +76,8 @@ def _log():
   log.every = 50
   # Steps between evaluations on the validation part; a multiple of `every`.
   log.eval_every = 250
-  # Mean, variance and distance from normalized of each site's units.
+  # Mean, variance and distance from normalized of each site's units. Without
+  # them a run that diverges notes its step, but not its first bad site.
   log.sites = True
   # 15th, 50th and 85th percentile, mean and variance of one unit's input to
   # the nonlinearity at each site, on the last batch of a row; `unit` says
