@@ -12,6 +12,7 @@ import numpy as np
 from bn_jax.plots import style
 from bn_jax.report import svg as svg_lib
 from experiments import claims
+from experiments.claims import _files
 
 _PAGE = Template("""<!doctype html>
 <html lang="en">
@@ -67,14 +68,12 @@ def write(folder, results, command):
     command=html.escape(command),
     environment=_environment(results),
   )
-  path = folder / 'claims.html'
-  path.write_text(page, encoding='utf-8')
-  return path
+  return _files.write_text(folder / 'claims.html', page)
 
 
 def write_doc(path, results, command):
   """Writes the results as Markdown, with SVGs in figures/claims beside it."""
-  folder = path.parent / 'figures' / 'claims'
+  folder = _files.figures(path)
   folder.mkdir(parents=True, exist_ok=True)
   lines = [f'# {_TITLE}', '', _KICKER, '', f'    {command}', '']
   lines += ['| claim | verdict |', '| --- | --- |']
@@ -83,9 +82,7 @@ def write_doc(path, results, command):
   ]
   for result in results:
     name = result['name']
-    (folder / f'{name}.svg').write_text(
-      svg(result, background='white'), encoding='utf-8'
-    )
+    _files.write_text(folder / f'{name}.svg', svg(result, background='white'))
     lines += ['', f'## {name}', '', f'> {result["sentence"]}', '']
     lines += [f'**{result["verdict"]}**', '']
     lines += [f'![{name}](figures/claims/{name}.svg)', '']
@@ -98,8 +95,7 @@ def write_doc(path, results, command):
     lines += ['', *(f'- {k}: {v}' for k, v in _numbers(result))]
     lines += ['', '```text', result['about'], '```', '']
     lines += [f'    {_command(name)}']
-  path.write_text('\n'.join(lines) + '\n', encoding='utf-8')
-  return path
+  return _files.write_text(path, '\n'.join(lines) + '\n')
 
 
 def rows(result) -> list[tuple[str, ...]]:

@@ -1,5 +1,6 @@
 """Measures claims one after the other, and keeps what is finished."""
 
+import datetime
 import pathlib
 import shlex
 import time
@@ -9,10 +10,15 @@ import numpy as np
 from bn_jax import criteria, progress, records
 from bn_jax.errors import UserError
 from experiments import claims
-from experiments.claims import _page
+from experiments.claims import _files, _page
 from experiments.claims._lab import Lab, plain
 
 NO_VERDICT = 'no verdict (smoke run)'
+# What a file of `results/` holds; one from before there was a `date` is read.
+KEYS = {
+  'name', 'sentence', 'about', 'criteria', 'measured', 'seeds', 'quick',
+  'seconds', 'environment',
+}  # fmt: skip
 
 
 def run(only, workdir, *, quick, doc=None, argv=()):
@@ -26,11 +32,14 @@ def run(only, workdir, *, quick, doc=None, argv=()):
     argv: The command's flags, to be recorded.
 
   Raises:
-    UserError: If the folder holds runs of the other size, or a claim's
-      criterion was changed after it was measured.
+    UserError: If the folder or `doc` cannot be used, the folder holds runs of
+      the other size, or a claim's criterion was changed after it was measured.
   """
   folder = pathlib.Path(workdir)
+  _check_folder(folder, quick)
+  doc = None if doc is None else _files.check_doc(doc)
   _claim_folder(folder, quick)
+  results(folder)  # what cannot be read is told before hours are spent
   modules = {name: claims.load(name) for name in only}
   finished = {name: _finished(folder, name, m) for name, m in modules.items()}
   total = sum(m.SECONDS for m in modules.values())
@@ -41,13 +50,15 @@ def run(only, workdir, *, quick, doc=None, argv=()):
         _measure(folder, name, module, quick, clock.tick)
       clock.finish()
   found = results(folder)
-  records.write_json(
-    folder / 'claims.json', [_without_figure(r) for r in found]
-  )
   command = shlex.join(['python', '-m', 'experiments.claims', *argv])
-  page = _page.write(folder, found, command)
+  with records.writing(folder):
+    records.write_json(
+      folder / 'claims.json', [_without_figure(r) for r in found]
+    )
+    page = _page.write(folder, found, command)
   if doc:
-    _page.write_doc(pathlib.Path(doc), found, command)
+    with _files.writing_doc(doc):
+      _page.write_doc(doc, found, command)
   for result in found:
     print(f'{result["verdict"]:<13}  {result["name"]}')
   print(f'page: {page}')
@@ -56,7 +67,27 @@ def run(only, workdir, *, quick, doc=None, argv=()):
 def results(folder: pathlib.Path) -> list[dict]:
   """Every finished claim of a workdir, with its verdict."""
   paths = [folder / 'results' / f'{name}.json' for name in claims.names()]
-  return [judged(records.read_json(p)) for p in paths if p.exists()]
+  return [_read(p) for p in paths if p.exists()]
+
+
+def _read(path):
+  """A finished claim with its verdict.
+
+  Raises:
+    UserError: If the file is not what `_measure` wrote.
+  """
+  found = records.read_json(path)
+  day = datetime.date.fromtimestamp(path.stat().st_mtime)
+  try:
+    if KEYS - found.keys():
+      raise KeyError(*sorted(KEYS - found.keys()))
+    _ = found['environment']['packages'], found['seeds'][0]
+    return judged({'date': str(day), **found})
+  except (AttributeError, KeyError, TypeError, ValueError) as error:
+    raise UserError(
+      f'--workdir: {path} is no result of a claim ({error!r}); delete it to '
+      'measure that claim again'
+    ) from None
 
 
 def judged(result: dict) -> dict:
@@ -76,22 +107,30 @@ def judged(result: dict) -> dict:
   return {**result, 'verdict': verdict, 'findings': plain(found)}
 
 
-def _claim_folder(folder, quick):
-  path, wanted = folder / 'claims_run.json', {'quick': quick}
-  if path.exists():
-    if records.read_json(path) != wanted:
-      kind = 'a full run' if quick else 'a smoke run (--quick)'
-      raise UserError(
-        f'--workdir: {folder} holds {kind}; choose another or delete it'
-      )
-    return
-  try:
-    (folder / 'results').mkdir(parents=True, exist_ok=True)
-    records.write_json(path, wanted)
-  except OSError as error:
+def _check_folder(folder, quick):
+  """Refuses a folder that cannot be used; writes nothing."""
+  records.check_folder(folder / 'results')
+  if (folder / 'config.json').exists():
     raise UserError(
-      f'--workdir: {folder} cannot be written: {error.strerror}'
-    ) from None
+      f'--workdir: {folder} holds a run or a study; choose another folder'
+    )
+  for name in ('claims.json', 'claims.html'):
+    _files.check_file(folder / name)
+  path = folder / 'claims_run.json'
+  if path.exists() and records.read_json(path) != {'quick': quick}:
+    kind = 'a full run' if quick else 'a smoke run (--quick)'
+    raise UserError(
+      f'--workdir: {folder} holds {kind}; choose another or delete it'
+    )
+
+
+def _claim_folder(folder, quick):
+  """Makes the folder one of claims, of this size."""
+  _check_folder(folder, quick)
+  with records.writing(folder):
+    (folder / 'results').mkdir(parents=True, exist_ok=True)
+    if not (folder / 'claims_run.json').exists():
+      records.write_json(folder / 'claims_run.json', {'quick': quick})
 
 
 def _finished(folder, name, module):
@@ -99,7 +138,7 @@ def _finished(folder, name, module):
   if not path.exists():
     return False
   agreed = plain([c._asdict() for c in module.CRITERIA])
-  if records.read_json(path)['criteria'] != agreed:
+  if _read(path)['criteria'] != agreed:
     raise UserError(
       f'{name}: its criterion was changed after it was measured; delete '
       f'{path} to measure it again'
@@ -112,20 +151,20 @@ def _measure(folder, name, module, quick, tick):
   lab = Lab(folder / name, quick, tick)
   measured = module.measure(lab)
   sentence, about = claims.describe(name)
-  records.write_json(
-    folder / 'results' / f'{name}.json',
-    {
-      'name': name,
-      'sentence': sentence,
-      'about': about,
-      'criteria': [c._asdict() for c in module.CRITERIA],
-      'measured': plain(measured),
-      'seeds': lab.seeds,
-      'quick': quick,
-      'seconds': round(time.monotonic() - began, 1),
-      'environment': records.environment(),
-    },
-  )
+  found = {
+    'name': name,
+    'sentence': sentence,
+    'about': about,
+    'criteria': [c._asdict() for c in module.CRITERIA],
+    'measured': plain(measured),
+    'seeds': lab.seeds,
+    'quick': quick,
+    'seconds': round(time.monotonic() - began, 1),
+    'date': str(datetime.date.today()),
+    'environment': records.environment(),
+  }
+  with records.writing(folder):
+    records.write_json(folder / 'results' / f'{name}.json', found)
 
 
 def _without_figure(result):
