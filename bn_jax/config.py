@@ -120,13 +120,14 @@ def study() -> ConfigDict:
   # Seeds that tune, and others that are reported.
   study.tuning_seeds = 1
   study.seeds = 10
-  # What every strategy tunes: dotted field -> (low, high), log-uniform. A
-  # strategy adds its own `SEARCH`.
+  # What every strategy tunes: field -> (low, high), log-uniform, nested as in
+  # a run's config. A strategy adds its own `SEARCH`.
   study.search = ConfigDict({'optimizer': {'learning_rate': (3e-2, 1e1)}})
   # Learning rates at which the chosen hyperparameters are trained besides, with
   # every reported seed: (low, high, how many), log-spaced; () for none.
   study.rates = ()
-  # Fields that make one comparison each, such as {'model.depth': (2, 8)}.
+  # Fields whose values make one comparison each, nested as in a run's config
+  # (a dot in a name is refused): study.grid.model = {'depth': (2, 8)}.
   study.grid = ConfigDict()
   # The accuracy on the validation part to which steps are counted.
   study.target = 0.6
