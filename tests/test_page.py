@@ -177,6 +177,12 @@ def test_a_pointer_over_a_curve_shows_its_values(page, path):
     assert not _hover(page, 'validation_accuracy', x, y).is_displayed()
 
 
+def test_a_pointer_over_a_panel_names_the_sites(page):
+  head, *rows = _hover(page, 'sites_over_steps', 0.5).text.splitlines()
+  assert re.fullmatch(r'step [\d,]+', head)
+  assert sorted(rows[::2]) == [f'site_{k}' for k in range(6)]
+
+
 def test_every_figure_with_curves_answers_the_pointer(page):
   figures = page.execute_script(
     """return [...document.querySelectorAll('figure')].filter(

@@ -141,6 +141,48 @@ def test_sensitivity_takes_the_best_of_the_other_hyperparameters(tune):
     np.testing.assert_allclose(line.get_ydata(), best)
 
 
+def _luminance(color):
+  parts = [
+    c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4
+    for c in to_rgb(color)
+  ]
+  return np.dot(parts, [0.2126, 0.7152, 0.0722])
+
+
+def test_sites_have_intervals_and_shades_for_light_and_dark(final):
+  fig = plots.sites_over_steps(final)
+  found = [s for s in style.series(fig) if s.ax.get_title() == 'batch_norm']
+  assert [s.name for s in found] == [f'site_{k}' for k in range(6)]
+  first = found[0]
+  assert first.x[-1] == 1000 and len(first.x) <= 60
+  assert (first.found.low < first.found.point).all()
+  last = final[(final.strategy == 'batch_norm') & (final.step == 1000)]
+  expected = last['site_0/distance'].mean()
+  assert first.found.point[-1] == pytest.approx(expected, abs=0.02)
+  shades = [_luminance(s.color) for s in found]
+  assert shades == sorted(shades)  # in grey, too
+  for paper in ('#ffffff', '#14171b'):
+    for shade in shades:
+      low, high = sorted((shade, _luminance(paper)))
+      assert (high + 0.05) / (low + 0.05) > 2
+
+
+def test_a_cross_is_a_run_that_diverged_and_a_bar_is_not_hidden(final):
+  looks = [*style.FIXED.values(), *style.OTHERS]
+  assert not {look.marker for look in looks} & {'x', 'X', '+'}
+  ax = plots.dots(final, 'validation/accuracy').axes[0]
+  drawn = [line for line in ax.lines if line.get_marker() == '|']
+  assert len(drawn) == 4
+  for bar in drawn:
+    (mean,) = [
+      line for line in ax.lines
+      if line.get_marker() != '|'
+      and line.get_ydata()[0] == bar.get_ydata()[0]
+    ]  # fmt: skip
+    assert bar.get_markersize() > 1.5 * mean.get_markersize()
+    assert list(ax.lines).index(bar) > list(ax.lines).index(mean)
+
+
 def test_a_heat_map_has_a_row_per_depth_and_a_column_per_rate(tune):
   fig = plots.heat_map(tune)
   assert fig.axes[0].images[0].get_array().shape == (2, 3)

@@ -46,14 +46,13 @@ def _draw_dots(ax, row, group, table):
       color=look.color, alpha=0.65, linewidths=0.8,
     )  # fmt: skip
   found = statistics.interval(_strata(group))
-  ax.plot(
-    [found.low, found.high],
-    [row, row],
-    color=look.color,
-    linewidth=2.4,
-    solid_capstyle='butt',
-  )
-  ax.plot(found.point, row, look.marker, color=look.color, markersize=7)
+  ax.plot(found.point, row, look.marker, color=look.color, markersize=5)
+  if found.low < found.high:
+    # Ends taller than the mean's symbol: a short bar would hide behind it.
+    ax.plot(
+      [found.low, found.high], [row, row], color=look.color, linewidth=1.6,
+      marker='|', markersize=10, markeredgewidth=1.4,
+    )  # fmt: skip
 
 
 def _strata(group):

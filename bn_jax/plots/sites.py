@@ -8,6 +8,12 @@ import numpy as np
 from bn_jax import statistics
 from bn_jax.errors import UserError
 from bn_jax.plots import style
+from bn_jax.plots.steps import curve_data
+
+# Points of each line: the panels are small, and there are many lines.
+MAX_POINTS = 60
+# The part of viridis that stands out from white and from a dark page.
+SHADES = (0.28, 0.75)
 
 
 def site_names(df, statistic='distance', split=''):
@@ -77,8 +83,8 @@ def _last(df, column):
 def sites_over_steps(df, statistic='distance'):
   """A statistic of each site during training: a panel per strategy.
 
-  The mean over members that did not diverge, a line per site, dark at the input
-  and light at the output.
+  The mean over members that did not diverge and its 95% interval, a line per
+  site, dark at the input and light at the output.
 
   Args:
     df: of `results.load`, one variant.
@@ -90,17 +96,21 @@ def sites_over_steps(df, statistic='distance'):
   Raises:
     UserError: no site has the statistic.
   """
+  # A study over depth has columns for sites that a shallow network lacks.
+  df = df.dropna(axis='columns', how='all')
   sites = site_names(df, statistic)
   if not sites:
     raise UserError(f'statistic: no site has {statistic!r}')
   names = style.ordered(df.strategy)
   fig, axes = style.panels(names, 1.7)
-  colors = mpl.colormaps['viridis'](np.linspace(0, 0.85, len(sites)))
-  for ax, name in zip(axes, names, strict=True):
-    mine = df[(df.strategy == name) & (df.diverged_at < 0)]
-    for site, color in zip(sites, colors, strict=True):
-      mean = mine.groupby('step')[f'{site}/{statistic}'].mean().dropna()
-      ax.plot(mean.index, mean, color=color, linewidth=1.1, label=site)
+  alive = df[df.diverged_at < 0]
+  colors = _shades()(np.linspace(0, 1, len(sites)))
+  for site, color in zip(sites, colors, strict=True):
+    data = _site_curves(alive, f'{site}/{statistic}')
+    look = style.Style(mpl.colors.to_hex(color), '-', '')
+    for ax, name in zip(axes, names, strict=True):
+      if name in data:
+        style.draw_band(ax, site, *data[name], look, linewidth=1.1)
   for ax in axes[-2:]:
     ax.set_xlabel('step')
   fig.supylabel(style.site_label(statistic), fontsize=9, color=style.INK)
@@ -108,12 +118,21 @@ def sites_over_steps(df, statistic='distance'):
   return fig
 
 
+def _site_curves(alive, metric):
+  """`curve_data` of a site; {} where no run that is left has it."""
+  if alive[metric].isna().all():
+    return {}
+  return curve_data(alive, metric, points=MAX_POINTS)
+
+
+def _shades():
+  viridis = mpl.colormaps['viridis'](np.linspace(*SHADES, 256))
+  return mpl.colors.ListedColormap(viridis)
+
+
 def _site_bar(fig, axes, sites):
   top = max(1, len(sites) - 1)
-  mappable = mpl.cm.ScalarMappable(
-    mpl.colors.Normalize(0, top / 0.85), mpl.colormaps['viridis']
-  )
+  mappable = mpl.cm.ScalarMappable(mpl.colors.Normalize(0, top), _shades())
   bar = fig.colorbar(mappable, ax=axes, shrink=0.7)
-  bar.ax.set_ylim(0, top)
   bar.ax.yaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True))
   bar.set_label('site, from the input up')

@@ -48,15 +48,18 @@ def curves(df, metric, *, chance=0.1, resamples=999, log=False):
   return fig
 
 
-def curve_data(df, metric, *, chance=0.1, resamples=999):
-  """What `curves` draws: `{strategy: (steps (t,), Interval of (t,))}`."""
+def curve_data(df, metric, *, chance=0.1, resamples=999, points=MAX_POINTS):
+  """What `curves` draws: `{strategy: (steps (t,), Interval of (t,))}`.
+
+  Of more than `points` steps, means over bins.
+  """
   if metric not in df or df[metric].isna().all():
     raise UserError(f'metric: {metric} was not measured; {_measured(df)}')
   values = statistics.with_failures(df, metric, chance=chance)
   rows = df.assign(value=values).dropna(subset=['value'])
   data = {}
   for name, group in rows.groupby('strategy'):
-    wide = _binned(group).pivot_table(
+    wide = _binned(group, points).pivot_table(
       index=['variant', 'run', 'member'], columns='step', values='value'
     )
     wide = wide.dropna(axis='columns')
@@ -67,12 +70,12 @@ def curve_data(df, metric, *, chance=0.1, resamples=999):
   return data
 
 
-def _binned(group):
-  """At most MAX_POINTS steps: longer curves as means over equal bins."""
+def _binned(group, points):
+  """At most so many steps: longer curves as means over equal bins."""
   steps = np.unique(group.step)
-  if len(steps) <= MAX_POINTS:
+  if len(steps) <= points:
     return group
-  bins = np.array_split(steps, MAX_POINTS)
+  bins = np.array_split(steps, points)
   to = {step: part[-1] for part in bins for step in part}
   return group.assign(step=group.step.map(to))
 

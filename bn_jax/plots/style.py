@@ -47,9 +47,10 @@ class Style(NamedTuple):
   marker: str
 
 
-# Okabe and Ito's colours, in an order of unequal lightness.
+# Okabe and Ito's colours, in an order of unequal lightness. No marker is a
+# cross: that is a run that diverged.
 FIXED = {
-  'none': Style('#6f6f6f', (0, (1, 1.2)), 'x'),
+  'none': Style('#6f6f6f', (0, (1, 1.2)), 'd'),
   'activation_penalty': Style('#e69f00', (0, (4, 1.5)), '^'),
   'renormalize': Style('#009e73', (0, (5, 1.2, 1, 1.2)), 's'),
   'batch_norm': Style('#0072b2', '-', 'o'),
@@ -165,7 +166,7 @@ def series(fig) -> list[Series]:
   return _SERIES.get(fig, [])
 
 
-def draw_band(ax, name, x, found, look, marks=8):
+def draw_band(ax, name, x, found, look, marks=8, linewidth=None):
   """A line with its band, and markers here and there."""
   every = max(1, len(x) // marks)
   ax.plot(
@@ -173,6 +174,7 @@ def draw_band(ax, name, x, found, look, marks=8):
     found.point,
     color=look.color,
     linestyle=look.line,
+    linewidth=linewidth,
     marker=look.marker,
     markevery=(every // 2, every),
   )

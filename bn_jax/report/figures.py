@@ -142,7 +142,8 @@ _SITES = {
   ),
   'sites_over_steps': (
     'Distance from normalized during training',
-    'On training batches; a line per site.',
+    'On training batches; a line per site: mean over the seeds that did not'
+    ' diverge, with 95% bootstrap interval.',
     plots.sites_over_steps,
   ),
   'percentiles': (

@@ -58,11 +58,17 @@ def hover(fig):
   for line in style.series(fig):
     axes.setdefault(line.ax, []).append(_series(fig, line))
   found = [
-    {'box': _box(fig, ax), 'x': ax.get_xlabel(), 'series': series}
+    {'box': _box(fig, ax), 'x': _across(ax), 'series': series}
     for ax, series in axes.items()
   ]
   # The page's parser would take this for the end of the script.
   return json.dumps(found).replace('</', '<\\/') if found else ''
+
+
+def _across(ax):
+  """The name of the horizontal axis; of panels the lowest has it."""
+  sharing = ax.get_shared_x_axes().get_siblings(ax)
+  return next(filter(None, (a.get_xlabel() for a in [ax, *sharing])), '')
 
 
 def _series(fig, line):
