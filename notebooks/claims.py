@@ -50,6 +50,7 @@ from experiments import claims
 found = results.read_json(f'{CLAIMS}/claims.json')
 print(f'{len(found)} of {len(claims.names())} claims are measured here')
 pd.set_option('display.max_colwidth', None)
+pd.set_option('display.float_format', '{:.4g}'.format)
 verdicts = pd.DataFrame(found).set_index('name')
 verdicts[['sentence', 'verdict', 'seconds']]
 
