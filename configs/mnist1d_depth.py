@@ -5,6 +5,11 @@
 The default network (100 sigmoid units a layer, SGD, batches of 100) with 1, 2,
 4, 8 and 16 hidden layers, 1,500 steps. Every strategy is tuned at every depth,
 with the same budget.
+
+Measured in full, with 10 seeds: 13 min 10 s on 2 cores, beside other work.
+`batch_norm` stays between 58% and 66% at all depths; `none` falls from 57%
+with one layer to 33% with 4 and to chance from 8 on, `activation_penalty` from
+58% to 17%; `renormalize` ends between 47% and 61%.
 """
 
 from bn_jax import config as config_lib
