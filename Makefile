@@ -27,7 +27,8 @@ test: setup lint
 test-all: setup lint
 	@$(PY) -m pytest -n $(JOBS)
 
-# What users install today: the newest JAX and Flax that the lock knows.
+# What users install today: the newest JAX and Flax that the lock knows, which
+# need Python 3.12 or 3.13: make test-newest NEWEST_PYTHON=PATH
 test-newest:
 	@$(MAKE) --no-print-directory test VENV=.venv-newest PYTHON=$(or $(NEWEST_PYTHON),python3.13)
 
