@@ -34,7 +34,10 @@ def batch_norm(
   differentiation work, to any order.
 
   A feature whose every value is masked out returns its bias (0 without one)
-  and has no gradient.
+  and has no gradient. Masked positions are normalized like the others; a NaN
+  or an infinity there counts as 0, so that padding of any kind leaves every
+  other output and gradient as they are, and has no gradient itself. A loss
+  should leave masked outputs out: they depend on the statistics.
 
   Args:
     x: an array, real or complex floating point, any rank >= 1.
@@ -42,7 +45,7 @@ def batch_norm(
     axis: the feature axis, or several.
     epsilon: added to the variance; a number or an array.
     mask: booleans of a shape that broadcasts to x's: what the statistics are
-      taken over. Every position is normalized.
+      taken over. Every position is normalized, see above.
     axis_name, axis_index_groups: as in `moments`.
     stop_gradient: any of 'mean' and 'var': these count as constants in the
       gradient, in the output and where they are returned.
@@ -84,6 +87,8 @@ def _batch_norm(static, x, scale, bias, mask, epsilon):
 
   @axes_lib.recompute
   def run(x, scale, bias, mask, epsilon):
+    if mask is not None:
+      x = _without_padding(x, mask)
     found, rest = moments_of(
       x.astype(static.least), mask, static.axes, static.group
     )
@@ -107,6 +112,15 @@ def check_stop_gradient(names):
     if name not in _STATISTICS:
       raise ValueError(f'stop_gradient: {name!r}; allowed are {_STATISTICS}')
   return names
+
+
+def _without_padding(x, mask):
+  """x with 0 for what is masked and not finite.
+
+  The statistics leave it out as it is; but the output is x times a factor,
+  and the factor's gradient x times the output's: 0 * NaN is NaN.
+  """
+  return jnp.where((mask != 0) | jnp.isfinite(x), x, 0)
 
 
 def _hold_empty(found: Moments, scale, bias):
