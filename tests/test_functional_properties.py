@@ -10,7 +10,13 @@ from bn_jax import functional
 from experiments.conformance_suite import reference
 
 # Relative to the largest value, of outputs and gradients.
-TOLERANCES = {'float32': 3e-6, 'bfloat16': 2e-2, 'float16': 4e-3}
+TOLERANCES = {
+  'float32': 3e-6,
+  'bfloat16': 2e-2,
+  'float16': 4e-3,
+  'float64': 1e-11,
+  'complex64': 3e-6,
+}
 SETTINGS = hypothesis.settings(
   max_examples=25,
   deadline=None,
@@ -30,9 +36,16 @@ def problems(draw):
   rng = np.random.default_rng(draw(st.integers(0, 99)))
   mean, std = draw(st.sampled_from([(0, 1), (3, 2), (1e4, 1), (-5, 1e-2)]))
   dtype = draw(st.sampled_from(list(TOLERANCES)))
-  if dtype != 'float32' and abs(mean) > 1e3:
+  if dtype in ('bfloat16', 'float16') and abs(mean) > 1e3:
     mean = 10
-  x = jnp.asarray(rng.normal(mean, std, shape), dtype)
+
+  def normal(mean, std):
+    x = rng.normal(mean, std, shape)
+    if dtype == 'complex64':
+      x = x + 1j * rng.normal(-mean, std, shape)
+    return x.astype(jnp.dtype(dtype))
+
+  x = normal(mean, std)
   mask = None
   if draw(st.booleans()):
     keep = draw(
@@ -43,9 +56,14 @@ def problems(draw):
     mask = rng.random(sizes) < draw(st.sampled_from([0.0, 0.5, 0.9]))
   kept = reference.axes_of(len(shape), axis)
   features = [n for a, n in enumerate(shape) if a not in kept]
-  parameters = [rng.normal(1, 0.5, features).astype('f4') for _ in range(2)]
-  d = jnp.asarray(rng.normal(size=shape), dtype)
-  return (x, *parameters, d), axis, mask, draw(st.sampled_from([1e-5, 1e-2]))
+  width = 'f8' if dtype == 'float64' else 'f4'
+  parameters = [rng.normal(1, 0.5, features).astype(width) for _ in range(2)]
+  return (
+    (x, *parameters, normal(0, 1)),
+    axis,
+    mask,
+    draw(st.sampled_from([1e-5, 1e-2])),
+  )
 
 
 @SETTINGS
@@ -63,9 +81,12 @@ def test_any_problem_has_the_references_answer(problem):
     y, pull, found = jax.vjp(f, x, scale, bias, has_aux=True)
     return y, found, pull(d)
 
-  y, found, (dx, dscale, dbias) = run(x, scale, bias, d)
-  wide = np.asarray(x.astype('f4')), scale, bias, np.asarray(d.astype('f4'))
-  wanted = reference.batch_norm(*wide, axis=axis, mask=mask, epsilon=epsilon)
+  with jax.enable_x64(x.dtype == np.float64):
+    # JAX's cotangents are the conjugates of the reference's gradients.
+    y, found, (dx, dscale, dbias) = run(x, scale, bias, d.conj())
+  wanted = reference.batch_norm(
+    x, scale, bias, d, axis=axis, mask=mask, epsilon=epsilon
+  )
   # What one rounding of d and y may do to each: gradients scale with 1 / std.
   limit = TOLERANCES[str(x.dtype)]
   rstd = 1 / np.sqrt(wanted.var.min(initial=np.inf) + epsilon)
@@ -75,13 +96,16 @@ def test_any_problem_has_the_references_answer(problem):
     'dscale': np.sqrt(x.size) * max(1, np.abs(wanted.dscale).max()),
     'dbias': max(1, np.abs(wanted.dbias).max()),
   }
+  dx = np.asarray(dx).conj()
   values = {'y': y, 'dx': dx, 'dscale': dscale, 'dbias': dbias}
   for name, value in values.items():
-    gap = np.abs(np.asarray(value, 'f8') - getattr(wanted, name)).max()
+    gap = np.abs(reference.wide(value) - getattr(wanted, name)).max()
     assert gap <= limit * sizes[name], (name, gap, sizes[name])
   for name in ('mean', 'var', 'count'):
     a, b = getattr(found, name), getattr(wanted, name)
-    np.testing.assert_allclose(a, b, rtol=2e-6, atol=2e-6)
+    assert a.dtype.itemsize >= 8 or x.dtype != np.float64
+    limit = 1e-12 if x.dtype == np.float64 else 2e-6
+    np.testing.assert_allclose(a, b, rtol=limit, atol=limit)
 
 
 @SETTINGS
@@ -95,7 +119,8 @@ def test_order_of_the_batch_does_not_matter(problem, order):
   def run(x):
     return functional.batch_norm(x, scale, bias, axis=axis, epsilon=epsilon)[0]
 
-  a, b = np.asarray(run(x), 'f4')[index], np.asarray(run(x[index]), 'f4')
+  with jax.enable_x64(x.dtype == np.float64):
+    a, b = reference.wide(run(x))[index], reference.wide(run(x[index]))
   limit = TOLERANCES[str(x.dtype)]
   np.testing.assert_allclose(a, b, atol=10 * limit * max(1, np.abs(a).max()))
 
