@@ -1,5 +1,6 @@
 """BatchNorm folded into the layer before it, for inference."""
 
+import re
 from typing import NamedTuple
 
 import jax
@@ -108,9 +109,11 @@ def fold_batch_norm(params, batch_stats, pairs=None, *, epsilon=1e-5):
     params: the model's 'params'; kernels have their output features last.
     batch_stats: its 'batch_stats'.
     pairs: a sequence of `Pair`, as `find_pairs` gives it. By default each
-      layer's is found by name: in every module that holds as many kernels as
-      normalizations the two are matched by the numbers that end their names
-      (Dense_0 and BatchNorm_0), and `epsilon` is every layer's.
+      layer's is found by name, module by module: the kernels, or those of one
+      kind (Conv_0, Conv_1), must be as many as the normalizations, and the
+      two are matched in the order of the numbers that end their names. What
+      else has a kernel there, such as a head, must have another width than
+      every normalization: else it is ambiguous. `epsilon` is every layer's.
     epsilon: where pairs is not given.
 
   Returns:
@@ -119,7 +122,8 @@ def fold_batch_norm(params, batch_stats, pairs=None, *, epsilon=1e-5):
     left out and biases put in.
 
   Raises:
-    UserError: the layers cannot be matched by name, or a kernel does not fit.
+    UserError: the layers cannot be matched by name, or could be in more ways
+      than one, or a kernel does not fit.
   """
   if pairs is None:
     pairs = _pairs_by_name(params, batch_stats, epsilon)
@@ -149,29 +153,68 @@ def _folded(linear, norm, stats, pair):
 
 
 def _pairs_by_name(params, batch_stats, epsilon, path=()):
-  kernels = {n: p for n, p in params.items() if 'kernel' in _keys(p)}
+  kernels = [n for n, p in params.items() if 'kernel' in _keys(p)]
   norms = [n for n in batch_stats if 'var' in _keys(batch_stats[n])]
   pairs = []
   if norms:
-    linear = {_number(n): n for n in kernels}
-    if sorted(linear) != sorted(map(_number, norms)) or len(linear) < len(
-      kernels
-    ):
+    matched = _by_number(kernels, norms)
+    if matched is None:
+      matched = _by_kind(params, batch_stats, kernels, norms)
+    if matched is None:
       raise UserError(
         f'pairs: {"/".join(path) or "the model"} holds {", ".join(kernels)} '
         f'and {", ".join(norms)}; give the pairs, as find_pairs finds them'
       )
-    pairs = [
-      Pair((*path, linear[_number(n)]), (*path, n), epsilon) for n in norms
-    ]
+    pairs = [Pair((*path, a), (*path, n), epsilon) for a, n in matched]
   for name, child in batch_stats.items():
     if name not in norms and name in params:
       pairs += _pairs_by_name(params[name], child, epsilon, (*path, name))
   return pairs
 
 
+def _by_number(kernels, norms):
+  """(kernel, normalization) of the same number, if none is left over."""
+  linear = {_number(n): n for n in kernels}
+  if len(linear) < len(kernels) or sorted(linear) != sorted(
+    map(_number, norms)
+  ):
+    return None
+  return [(linear[_number(n)], n) for n in norms]
+
+
 def _number(name):
   return name.rpartition('_')[2] if '_' in name else ''
+
+
+def _by_kind(params, batch_stats, kernels, norms):
+  """(kernel, normalization) in order, if only one kind of kernel can be meant.
+
+  A kernel of another kind that has the width of a normalization could be the
+  one in front of it: then None.
+  """
+  norm_kinds = _kinds(norms)
+  if len(norm_kinds) > 1:
+    return None
+  (norms,) = norm_kinds.values()
+  widths = [jnp.shape(batch_stats[n]['var'])[-1:] for n in norms]
+  width = {n: jnp.shape(params[n]['kernel'])[-1:] for n in kernels}
+  able = [
+    names
+    for names in _kinds(kernels).values()
+    if any(width[n] in widths for n in names)
+  ]
+  if len(able) != 1 or [width[n] for n in able[0]] != widths:
+    return None
+  return list(zip(able[0], norms, strict=True))
+
+
+def _kinds(names):
+  """{name without its number: the names, in the order of the numbers}."""
+  kinds = {}
+  for name in names:
+    kind, number = re.fullmatch(r'(.*?)_?(\d*)', name, re.DOTALL).groups()
+    kinds.setdefault(kind, []).append((int(number or -1), name))
+  return {kind: [n for _, n in sorted(found)] for kind, found in kinds.items()}
 
 
 def _keys(tree):
