@@ -50,15 +50,20 @@ def _one(model, seed, width):
   objective = lambda params: run(params)[0]  # noqa: E731
   last = seen[max(seen, key=lambda k: int(k[5:]))]['output'][0]
   standard = (x - jnp.mean(x, 0)) / jnp.std(x, 0)
-  sign = jnp.sign(jnp.mean(last * standard, 0))
   return {
     'error': jnp.stack(
       [prediction_error(objective, params, g, e) for e in STEPS]
     ),
     'head': jnp.sqrt(head),
     'hidden': jnp.sqrt(sum(lengths.values())),
-    'distance': jnp.max(jnp.abs(last - sign * standard)),
+    'distance': jnp.max(jnp.abs(last - product_sign(params) * standard)),
   }
+
+
+def product_sign(params):
+  """sign(w_1 ... w_l), of the hidden kernels; for a scalar chain only."""
+  hidden = [v['kernel'] for k, v in params.items() if k.startswith('dense')]
+  return jnp.prod(jnp.sign(jnp.stack([w[0, 0] for w in hidden])))
 
 
 def _near_one(params, key):

@@ -11,7 +11,8 @@ successive steps: what the edit leaves of a step is the difference between the
 parameters edited after the step and those edited on the same batch without it
 (an edit moves parameters even where the optimizer rests, since batches differ).
 The share of the step that is not left, as projection on the step, for all
-parameters and for the function (logits of 500 held-out examples); the path of
+parameters, for the kernel of each layer (numbered from the input; the last is
+the head) and for the function (logits of 500 held-out examples); the path of
 the optimizer (sum of its steps' lengths) over that of what is left; the cosine
 of successive proposals to change the mean and log standard
 deviation of all units; and the share of the squared step that only shifts or
@@ -69,6 +70,9 @@ def measure(lab):
     'renormalize: path of the optimizer over path left': way
     / edit['kept'].sum(),
     'renormalize: the same over the way with edits': way / edit['net'].sum(),
+    "renormalize: share undone of each layer's kernel's step": ', '.join(
+      f'{share:.3g}' for share in edit['layers'].mean((0, 1, 2))
+    ),
   }
   return {
     'values': quantities(found, reached),
@@ -108,26 +112,34 @@ def _probe(lab, name, config, best, marks):
 
 
 def figure(measured):
-  """What the edit undoes along training, and both learning curves."""
-  fig, ((left, right),) = _draw.panels()
-  shown = measured['figure']
-  edit = shown['probes']['renormalize']
-  for key, name, color in (
-    ('parameters', 'share of the step undone', _draw.BLUE),
-    ('function', "share of the function's change undone", _draw.ORANGE),
-    ('cosine', 'cosine of successive proposals', _draw.GREEN),
-  ):
-    _draw.band(left, shown['marks'], np.mean(edit[key], 2), name, color)
-  idle = np.mean(shown['probes']['batch_norm']['idle'], 2)
-  name = 'batch_norm: share of the step that shifts or scales'
-  _draw.band(left, shown['marks'], idle, name, _draw.GREY, 's--')
-  _draw.label(left, 'renormalize: share, or cosine')
-  _draw.legend(fig, left, 2)
+  """What the edit undoes along training and by layer; the learning curves."""
+  fig, ((left, right), (below, last)) = _draw.panels(2, 2)
+  shown, marks = measured['figure'], measured['figure']['marks']
+  edit, normal = (shown['probes'][name] for name in NAMES)
+  share = lambda key, found=edit: np.mean(found[key], 2)  # noqa: E731
+  _draw.band(left, marks, share('parameters'), 'of the step', _draw.BLUE)
+  name = "of the function's change"
+  _draw.band(left, marks, share('function'), name, _draw.ORANGE)
+  _draw.label(left, 'renormalize: share undone')
+  _draw.band(
+    right, marks, share('cosine'), 'renormalize: cosine of\nproposals',
+    _draw.GREEN,
+  )  # fmt: skip
+  name = 'batch_norm: share that\nshifts or scales'
+  _draw.band(right, marks, share('idle', normal), name, _draw.GREY, 's--')
+  _draw.label(right, 'successive proposals')
+  layers = np.mean(edit['layers'], (1, 2))  # (seeds, layers)
+  number = np.arange(layers.shape[1]) + 1
+  _draw.band(below, number, layers, None, _draw.BLUE)
+  x = 'layer, from the input (the last is the head)'
+  _draw.label(below, "renormalize: share undone of each kernel's step", x)
+  below.set_xticks(number)
   for (name, (x, y)), color in zip(
     shown['curves'].items(), (_draw.GREEN, _draw.BLUE), strict=True
   ):
-    _draw.band(right, x, 100 * y, name, color, '-')
-  right.axhline(100 * TARGET, color=_draw.GREY, linewidth=0.8)
-  _draw.label(right, 'validation accuracy (%)')
-  right.legend(frameon=False, loc='lower right')
+    _draw.band(last, x, 100 * y, name, color, '-')
+  last.axhline(100 * TARGET, color=_draw.GREY, linewidth=0.8)
+  _draw.label(last, 'validation accuracy (%)')
+  for ax in (left, right, last):
+    ax.legend(frameon=False)
   return fig
