@@ -202,6 +202,17 @@ def test_nothing_is_wider_than_the_screen(page, width, scheme):
   assert page.execute_script(f'return {root}scrollWidth') <= width
 
 
+def test_the_picture_fills_a_wide_screen(page):
+  left, right, of = page.execute_script(
+    """const boxes = [...document.querySelectorAll('#picture figure svg')].map(
+      (svg) => svg.getBoundingClientRect());
+    return [Math.min(...boxes.map((b) => b.left)),
+      Math.max(...boxes.map((b) => b.right)),
+      document.querySelector('#picture').getBoundingClientRect().width];"""
+  )
+  assert right - left > 0.9 * of
+
+
 def _colors(page):
   return page.execute_script(
     """const svg = document.querySelector('figure svg');

@@ -49,7 +49,7 @@ def test_the_table_number_by_number(found, written):
   # In turns: the ratio is taken within rounds, which the crowd does not move.
   assert best.time == pytest.approx(1.2)
   assert 1.17 < best.time_low < 1.2 < best.time_high < 1.23
-  assert best.steps_per_second == pytest.approx(1 / (1.2e-3 * 1.02 * 1.5))
+  assert best.steps_per_second == pytest.approx(1 / (1e-3 * 1.5 * 1.2))
   assert best.seconds == pytest.approx(best.steps / best.steps_per_second)
   none = found.loc['none', '']
   alive = tests['test/accuracy'].sum()['none']
@@ -81,34 +81,6 @@ def test_steps_are_the_median_and_never_where_most_do_not_reach():
   heads, cells = tables.cells(found)
   where = next(i for i, h in enumerate(heads) if h.startswith('steps'))
   assert [row[where] for row in cells] == ['3 (60%)', 'never (0%)']
-
-
-def test_the_verdict_names_the_best_the_gap_and_the_failures(written):
-  said = report.verdict(report.read(written))
-  assert said.startswith('batch_norm reaches the highest test accuracy, 7')
-  assert re.search(
-    r': 6\.\d \[6\.\d, 7\.\d\] points above renormalize'
-    r" \(paired over 10 seeds, Holm's p = 0\.006\)", said
-  )  # fmt: skip
-  assert 'diverged, counted at chance: 2 of none.' in said
-  assert 'cannot be told' not in said and 'Only' not in said
-
-
-def test_the_verdict_does_not_claim_what_few_seeds_cannot_show(tmp_path):
-  synthetic.write_study(tmp_path, seeds=range(3), rates=(0.1,))
-  said = report.verdict(report.read(tmp_path))
-  assert 'above renormalize (paired over 3 seeds). Below 6 seeds' in said
-  assert 'Only 3 seeds' in said
-
-
-def test_the_verdict_names_those_that_cannot_be_told_from_the_best(
-  tmp_path, monkeypatch
-):
-  monkeypatch.setitem(synthetic.LEVEL, 'renormalize', 0.7201)
-  synthetic.write_study(tmp_path, seeds=range(10), rates=(0.1,))
-  said = report.verdict(report.read(tmp_path))
-  assert re.search(r'(batch_norm|renormalize) cannot be told from it\.$', said)
-  assert re.search(r'points above activation_penalty', said)
 
 
 class _Reader(HTMLParser):
@@ -265,13 +237,30 @@ def test_a_grid_has_its_picture_first_and_its_variants_in_order(tmp_path):
   assert rows[:3] == [('none', f'model.depth={d}') for d in (6, 8, 10)]
 
 
-def test_times_of_no_turns_are_those_of_the_runs(tmp_path):
-  synthetic.write_study(tmp_path, ('none', 'batch_norm'), (1, 2), rates=(0.1,))
-  (tmp_path / 'times.json').unlink()
-  found = tables.of_study(report.read(tmp_path))
-  assert found.time.isna().all()  # one after the other: no ratio
-  assert found.loc['batch_norm', ''].steps_per_second == 3400
-  assert 'x none' not in report.write(tmp_path).read_text()
+@pytest.mark.parametrize(
+  ('mesh', 'options', 'said'),
+  [
+    ({'data': 1, 'statistics': 'local'}, {}, 'global: the whole batch of 64'),
+    ({'data': 4, 'statistics': 'local'}, {}, "local: a device's own 16 of 64"),
+    (
+      {'data': 1, 'statistics': 'global'},
+      {'batch_norm': {'ghost_batch_size': 8}},
+      'the whole batch of 64 examples; batch_norm: in groups of 8',
+    ),
+  ],
+)
+def test_the_scope_of_the_statistics_is_said(mesh, options, said, written):
+  case = {'mesh': mesh, 'batch_size': 64, 'strategy': options}
+  study = report.read(written)
+  study = study._replace(config={**study.config, 'cases': {'case-x': case}})
+  assert said in dict(protocol.protocol(study))['scope of the statistics']
+
+
+def test_the_verdict_does_not_claim_what_few_seeds_cannot_show(tmp_path):
+  synthetic.write_study(tmp_path, seeds=range(3), rates=(0.1,))
+  said = report.verdict(report.read(tmp_path))
+  assert 'above renormalize (paired over 3 seeds). Below 6 seeds' in said
+  assert 'Only 3 seeds' in said
 
 
 def test_a_learning_rate_curve_is_the_verdict(tmp_path):
@@ -300,22 +289,3 @@ def test_a_learning_rate_curve_is_the_verdict(tmp_path):
   assert tables.of_study(study).seeds.tolist() == [6] * 4
   page = report.write(tmp_path).read_text()
   assert '9 learning rates from 0.001 to 10 with every reported seed' in page
-
-
-@pytest.mark.parametrize(
-  ('mesh', 'options', 'said'),
-  [
-    ({'data': 1, 'statistics': 'local'}, {}, 'global: the whole batch of 64'),
-    ({'data': 4, 'statistics': 'local'}, {}, "local: a device's own 16 of 64"),
-    (
-      {'data': 1, 'statistics': 'global'},
-      {'batch_norm': {'ghost_batch_size': 8}},
-      'the whole batch of 64 examples; batch_norm: in groups of 8',
-    ),
-  ],
-)
-def test_the_scope_of_the_statistics_is_said(mesh, options, said, written):
-  case = {'mesh': mesh, 'batch_size': 64, 'strategy': options}
-  study = report.read(written)
-  study = study._replace(config={**study.config, 'cases': {'case-x': case}})
-  assert said in dict(protocol.protocol(study))['scope of the statistics']

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 
 from bn_jax import statistics
+from bn_jax.report import study as study_lib
 from bn_jax.report import verdicts, working
 
 
@@ -27,7 +28,7 @@ def comparisons(study):
   names = [n for n in study.strategies if n in set(scores.strategy)]
   if not names:
     return pd.DataFrame()
-  reference = study.reference if study.reference in names else names[0]
+  reference = study_lib.present(study.reference, names)
   strata = {n: verdicts.strata(scores[scores.strategy == n]) for n in names}
   paired = statistics.paired_differences(scores, reference)
   paired = paired.rename(

@@ -92,6 +92,9 @@ def _rates(study):
 
 def _curves(study):
   metrics = ['validation/accuracy', 'train/loss', 'train/undone']
+  stays = 'runs that diverged stay in it at chance level.'
+  # What an edit undoes has no such level.
+  ends = 'it ends where the first run diverges.'
   for metric in metrics:
     for variant in _shown_variants(study):
       final = study.final[study.final.variant == variant]
@@ -100,7 +103,7 @@ def _curves(study):
       )
       yield Panel(
         name, title,
-        f'{_BAND}; runs that diverged stay in it at chance level.',
+        f'{_BAND}; {ends if metric == "train/undone" else stays}',
         lambda df=final, m=metric: plots.curves(df, m, chance=study.chance),
       )  # fmt: skip
 
@@ -109,8 +112,8 @@ def _tuning(study):
   final, tune, chance = study.final, study.tune, study.chance
   yield Panel(
     'sensitivity', 'Learning-rate sensitivity',
-    'Tuning runs: final validation accuracy over the learning rate, with the'
-    ' best of the other hyperparameters at each.',
+    'Tuning runs: final validation accuracy over the learning rate'
+    + _other_hyperparameters(tune),
     lambda: plots.sensitivity(tune, chance=chance),
   )  # fmt: skip
   for y in study.grid:
@@ -131,6 +134,21 @@ def _tuning(study):
       'Expected best validation accuracy of a user with a budget of k trials.',
       lambda df=mine: plots.best_after_trials(df, chance=chance),
     )
+
+
+def _other_hyperparameters(tune):
+  """How they vary along the learning rate: trials are points of all."""
+  others = [c for c in tune if c.startswith('strategy.')]
+  if not others:
+    return '.'
+  trials = tune[['strategy', 'variant', 'learning_rate', *others]]
+  where = ['strategy', 'variant', 'learning_rate']
+  if trials.drop_duplicates().groupby(where).size().max() > 1:
+    return ', with the best of the other hyperparameters at each.'
+  return (
+    '; a strategy with other hyperparameters has tried each rate with one value'
+    ' of them alone, so its curve is of both.'
+  )
 
 
 _SITES = {

@@ -9,7 +9,9 @@ import numpy as np
 from bn_jax import statistics
 from bn_jax.report import differences, figures, formats, protocol, svg, tables
 from bn_jax.report import study as study_lib
-from bn_jax.report.verdicts import caution, headline, num_seeds
+from bn_jax.report.verdicts import caution, num_seeds, sentences
+
+BESIDE = 2  # figures at the top, next to each other where there is room
 
 
 def write(workdir):
@@ -42,19 +44,20 @@ def _write_tables(folder, found):
 
 
 def _page(study, found):
-  first, *rest = _panels(study)
+  panels = _panels(study)
   title = _title(study)
+  said, *more = sentences(study)
   return Template(_asset('page.html')).substitute(
     title=html.escape(title),
     style=_asset('page.css'),
     script=_asset('page.js'),
-    verdict=html.escape(headline(study)),
-    caution=_paragraph(caution(study)),
-    picture=first,
+    verdict=html.escape(said),
+    notes=_paragraph(' '.join(more)) + _paragraph(caution(study)),
+    picture='\n'.join(panels[:BESIDE]),
     table=_main_table(found),
     trust=html.escape(_trust(study)),
     comparisons=_comparisons(study),
-    figures='\n'.join(rest),
+    figures='\n'.join(panels[BESIDE:]),
     protocol=_definitions(protocol.protocol(study)),
     command=html.escape(study.config.get('command', 'not recorded')),
     environment=_definitions(protocol.environment(study)),
@@ -89,7 +92,7 @@ def _panels(study):
       + (f'<script type="application/json">{data}</script>' if data else '')
       + f'<figcaption>{html.escape(panel.caption)}</figcaption></figure>'
     )
-  return drawn or ['']
+  return drawn
 
 
 def _main_table(found):

@@ -1,5 +1,6 @@
 """What was done, and where: all that a reader needs to judge or repeat it."""
 
+from bn_jax.report import study as study_lib
 from bn_jax.report.tables import of_study
 
 
@@ -18,7 +19,7 @@ def protocol(study) -> list[tuple[str, str]]:
     ('learning-rate curve', _rates(settings.get('rates'))),
     ('grid', _grid(settings.get('grid') or {})),
     ('target', f'validation accuracy {100 * study.target:.0f}%'),
-    ('reference', study.reference),
+    ('reference', _reference(study)),
     ('scope of the statistics', _scopes(study)),
     ('parameters', _parameters(study)),
     ('time', _timing(study)),
@@ -56,6 +57,10 @@ def _budget(study):
 
 def _configs(study):
   return list(study.config.get('cases', {}).values())
+
+
+def _reference(study):
+  return study_lib.present(study.reference, study.strategies)
 
 
 def _range(values):
@@ -129,7 +134,9 @@ def _timing(study):
   if not (rounds and study.times):
     return ''
   return (
-    f'one run per device; the strategies in turns, {rounds} rounds; medians'
+    f'one run per device; the strategies in turns, {rounds} rounds; the median'
+    " over rounds of the ratio within each; speeds are the reference's median,"
+    ' divided by that ratio'
   )
 
 

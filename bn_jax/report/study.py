@@ -74,6 +74,11 @@ class Study(NamedTuple):
     return score_metric(self.final)
 
 
+def present(reference, names) -> str:
+  """The reference where it is among the names, else the first of them."""
+  return reference if reference in names or not names else names[0]
+
+
 def score_metric(df) -> str:
   """The first of test, validation and training accuracy that was measured."""
   for name in ('test/accuracy', 'validation/accuracy', 'train/accuracy'):

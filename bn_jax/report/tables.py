@@ -14,8 +14,9 @@ from bn_jax.report import study as study_lib
 
 
 def table(
-  df, summaries, *, times=None, target=None, chance=0.1, strategies=None
-):
+  df, summaries, *, times=None, target=None, chance=0.1, strategies=None,
+  reference='none',
+):  # fmt: skip
   """The numbers of a comparison.
 
   Args:
@@ -26,6 +27,8 @@ def table(
       what the best strategy reaches.
     chance: accuracy of a guess, which diverged members score.
     strategies: their order.
+    reference: the strategy that ratios of times are taken to; the first of
+      those that were timed if it was not.
 
   Returns:
     A DataFrame with a row per (`strategy`, `variant`), its index, and columns
@@ -34,12 +37,13 @@ def table(
     is reached, inf if by fewer than half); `reached` (share of runs);
     `distance` (from normalized, at the end, mean over sites); `undone` (mean
     share of the optimizer's change that a post-step edit undid); `diverged`
-    (runs); `parameters`; `time` (per step as a ratio to `none` of the same
-    variant, the median over rounds in which each had its turn; with ends);
-    `steps_per_second` (of all members together; the median over those rounds,
-    or where none were, as the run went); `seconds` (`steps` at that speed: the
-    machine's time for one run to reach the target). What was not measured is
-    NaN.
+    (runs); `parameters`; `time` (per step as a ratio to the reference in the
+    same variant, the median over rounds in which each had its turn; with ends);
+    `steps_per_second` (of all members together; the reference's median over
+    those rounds, divided by that ratio; where no turns were taken, as the run
+    went); `seconds` (`steps` at that speed: the machine's time for one run to
+    reach the target). What was not measured is NaN. `attrs` has the `target`
+    and the `reference`.
   """
   if target is None:
     target = study_lib.default_target(df, chance)
@@ -53,12 +57,14 @@ def table(
     (t['strategy'], t['variant']): np.array(t['seconds_per_step'])
     for t in (times or {}).values()
   }
-  for case, row in rows.items():
-    row |= _times(turns, *case)
+  timed = [name for name in names if any(name == n for n, _ in turns)]
+  reference = study_lib.present(reference, timed)
+  for (name, variant), row in rows.items():
+    row |= _times(turns.get((name, variant)), turns.get((reference, variant)))
     row['seconds'] = row['steps'] / row['steps_per_second']
   index = pd.MultiIndex.from_tuples(rows, names=['strategy', 'variant'])
   found = pd.DataFrame(list(rows.values()), index=index)
-  found.attrs['target'] = target
+  found.attrs |= {'target': target, 'reference': reference}
   return found
 
 
@@ -115,17 +121,20 @@ def _distance(df):
   return np.nan
 
 
-def _times(turns, strategy, variant):
-  """What the turns of a strategy say; the ratio is taken within rounds."""
-  mine, base = turns.get((strategy, variant)), turns.get(('none', variant))
+def _times(mine, base):
+  """What the turns of a strategy say; the ratio is taken within rounds.
+
+  Its speed follows from the ratio. The median of its own rounds need not: on a
+  machine that others slow down the two may even disagree on who is faster.
+  """
   row = dict.fromkeys(('time', 'time_low', 'time_high'), np.nan)
   if mine is None:
     return row
-  if base is not None:
-    row = dict(
-      zip(row, statistics.interval(mine / base, np.median), strict=True)
-    )
-  return row | {'steps_per_second': 1 / np.median(mine)}
+  if base is None:
+    return row | {'steps_per_second': 1 / np.median(mine)}
+  ratio = statistics.interval(mine / base, np.median)
+  row = dict(zip(row, ratio, strict=True))
+  return row | {'steps_per_second': 1 / (np.median(base) * ratio.point)}
 
 
 class Column(NamedTuple):
@@ -181,6 +190,7 @@ def _plain(name, form):
 def columns(found) -> list[Column]:
   """The columns that have something to say."""
   goal = f'{100 * found.attrs.get("target", np.nan):.0f}%'
+  reference = found.attrs.get('reference', 'none')
   shown = [
     Column('accuracy', 'test accuracy', '% [95%]', 'test acc.\n% [95%]',
            _with_ends('accuracy', _percent)),
@@ -198,7 +208,8 @@ def columns(found) -> list[Column]:
            _plain('parameters', ',.0f')),
     Column('steps_per_second', 'speed', 'steps/s', 'steps\nper s',
            _plain('steps_per_second', ',.0f')),
-    Column('time', 'time per step', 'x none [95%]', 'time\nx none',
+    Column('time', 'time per step', f'x {reference} [95%]',
+           f'time\nx {reference}',
            _with_ends('time', '{:.2f}'.format)),
   ]  # fmt: skip
   return [c for c in shown if found[c.name].notna().any()]
@@ -231,4 +242,5 @@ def of_study(study):
     target=study.target,
     chance=study.chance,
     strategies=study.strategies,
+    reference=study.reference,
   )

@@ -1,4 +1,4 @@
-"""The verdict: what the comparison shows, in one or two sentences."""
+"""The verdict: what the comparison shows, in a few sentences."""
 
 from bn_jax import statistics
 from bn_jax.report import working
@@ -21,22 +21,23 @@ def num_seeds(study):
 
 def verdict(study):
   """Which strategy is best, by how much, and which cannot be told from it."""
-  return ' '.join(filter(None, (headline(study), caution(study))))
+  return ' '.join(filter(None, (*sentences(study), caution(study))))
 
 
-def headline(study):
-  """The verdict without its caution."""
+def sentences(study):
+  """The verdict without its caution; the first sentence can stand alone."""
   found = scores(study)
   if not len(found):
-    return 'Nothing has been measured yet.'
+    return ['Nothing has been measured yet.']
   means = found.groupby('strategy').score.mean()
   best = means.idxmax()
   what = study.metric.replace('/', ' ').replace('train ', 'training ')
   where = ' on average' if found.variant.nunique() > 1 else ''
   score = _interval(found[found.strategy == best])
   verb = 'reaches the highest' if len(means) > 1 else 'reaches a'
-  said = f'{best} {verb} {what}{where}, {score}' + _others(found, best)
-  return working.headline(study) + said
+  gap, *more = _others(found, best)
+  said = [f'{best} {verb} {what}{where}, {score}{gap}', *more]
+  return [*filter(None, [working.headline(study)]), *said]
 
 
 def strata(group):
@@ -52,9 +53,10 @@ def _interval(group):
 
 
 def _others(found, best):
+  """How the first sentence ends, and what follows it."""
   table = statistics.paired_differences(found, best)
   if not len(table):
-    return '.'
+    return ['.']
   clear = table[table.p_holm <= SIGNIFICANT]
   near = (clear if len(clear) else table).difference.idxmax()
   row = table.loc[near]
@@ -62,11 +64,12 @@ def _others(found, best):
   paired = f'paired over {row.pairs:.0f} seeds'
   if len(clear):
     paired += f", Holm's p = {p_text(row.p_holm)}"
-  text = f': {ends} points above {near} ({paired}).'
+  text = f': {ends} points above {near} ({paired})'
   if row.pairs < MIN_PAIRS:
-    return f'{text} Below {MIN_PAIRS} seeds no difference can be significant.'
+    few = f'Below {MIN_PAIRS} seeds no difference can be significant.'
+    return [f'{text}.', few]
   close = [name for name in table.index if name not in clear.index]
-  return text + (f' {_and(close)} cannot be told from it.' if close else '')
+  return [text + (f'; {_and(close)} cannot be told from it.' if close else '.')]
 
 
 def _points(point, low, high):

@@ -47,7 +47,7 @@ def working(study, name) -> dict[str, float]:
 def text(row) -> str:
   """The range and its decades, from a row of `differences.comparisons`."""
   if np.isnan(row['working_low']):
-    return 'no rate tried'
+    return 'none of those tried'
   least = 'at least ' if row['working_open'] else ''
   ends = f'{row["working_low"]:.2g} to {row["working_high"]:.2g}'
   return f'{ends} ({least}{decades(row)})'
@@ -73,7 +73,7 @@ def headline(study) -> str:
   if not order:
     return ''
   if np.isnan(rows[order[0]]['working_low']):
-    return f'No strategy reaches {goal} at any learning rate that was tried. '
+    return f'No strategy reaches {goal} at any learning rate that was tried.'
   best, *others = order
   row = rows[best]
   said = ', '.join(f'{name} {decades(rows[name])}' for name in others)
@@ -81,5 +81,5 @@ def headline(study) -> str:
     f'{best} reaches {goal} over the widest range of learning rates,'
     f' {"at least " * row["working_open"]}{decades(row)} decades'
     f' ({row["working_low"]:.2g} to {row["working_high"]:.2g})'
-    f'{f"; {said}" if said else ""}. '
+    f'{f"; {said}" if said else ""}.'
   )
