@@ -1,6 +1,8 @@
 """The command of the claims: what it keeps, refuses and writes."""
 
+import datetime
 import errno
+import html
 import json
 import os
 import subprocess
@@ -9,9 +11,11 @@ import sys
 import pytest
 from test_claims import NAMES, result, samples
 
+import bn_jax
+from bn_jax import records
 from bn_jax.errors import UserError
 from experiments import claims
-from experiments.claims import _draw, _run
+from experiments.claims import _draw, _page, _run
 
 
 def test_criteria_cannot_change_after_the_measurement(tmp_path, monkeypatch):
@@ -94,6 +98,24 @@ def test_a_result_of_an_older_version_is_read(tmp_path, stubs):
   _run.run([name], tmp_path, quick=False)
   assert stubs[name] == 1
   assert _run.results(tmp_path)[0]['date'].startswith('20')
+
+
+def test_both_pages_say_where_and_when_they_were_made(tmp_path, stubs):
+  _run.run(stubs, tmp_path, quick=False, doc=tmp_path / 'c.md')
+  there = records.environment()
+  found = _run.results(tmp_path)
+  line = _page.made(found)
+  for word in (
+    str(datetime.date.today()), f'{there["cores"]} cores', 'seeds 0 to 9',
+    f'jax {there["packages"]["jax"]}', f'bn_jax {bn_jax.__version__}',
+    there['commit'], 'in 0 minutes',
+  ):  # fmt: skip
+    assert word in line
+  assert line in (tmp_path / 'c.md').read_text().splitlines()[:8]
+  assert line in html.unescape((tmp_path / 'claims.html').read_text())
+  other = found[1] | {'date': '2020-01-01', 'seconds': 600.0}
+  mixed = _page.made([found[0], other])
+  assert ', 2020-01-01 in 10 minutes' in mixed
 
 
 def test_a_full_disk_is_one_line_and_leaves_whole_files(

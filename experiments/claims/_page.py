@@ -35,6 +35,7 @@ details pre { white-space: pre-wrap; }
 <p class="kicker">$kicker</p>
 <h1>$title</h1>
 </header>
+<p>$made</p>
 $overview
 $sections
 <section>
@@ -63,6 +64,7 @@ def write(folder, results, command):
     style=resources.files('bn_jax.report')
     .joinpath('page.css')
     .read_text(encoding='utf-8'),
+    made=html.escape(made(results)),
     overview=_overview(results),
     sections='\n'.join(_section(r) for r in results),
     command=html.escape(command),
@@ -76,6 +78,7 @@ def write_doc(path, results, command):
   folder = _files.figures(path)
   folder.mkdir(parents=True, exist_ok=True)
   lines = [f'# {_TITLE}', '', _KICKER, '', f'    {command}', '']
+  lines += [made(results), '']
   lines += ['| claim | verdict |', '| --- | --- |']
   lines += [
     f'| [{r["name"]}](#{r["name"]}) | **{r["verdict"]}** |' for r in results
@@ -96,6 +99,36 @@ def write_doc(path, results, command):
     lines += ['', '```text', result['about'], '```', '']
     lines += [f'    {_command(name)}']
   return _files.write_text(path, '\n'.join(lines) + '\n')
+
+
+def made(results) -> str:
+  """When, where, with what and for how long: one line for all claims."""
+
+  def each(get):
+    found = dict.fromkeys(get(r) for r in results)
+    return ', '.join(str(v) for v in found if v)
+
+  def environment(name):
+    return each(lambda r: r['environment'].get(name))
+
+  versions = [f'bn_jax {environment("bn_jax")}']
+  if environment('commit'):
+    versions.append(f'commit {environment("commit")}')
+  versions.append(f'Python {environment("python")}')
+  names = dict.fromkeys(
+    n for r in results for n in r['environment']['packages']
+  )
+  versions += [
+    f'{n} {each(lambda r, n=n: r["environment"]["packages"].get(n))}'
+    for n in names
+  ]
+  minutes = sum(r['seconds'] for r in results) / 60
+  seeds = each(lambda r: f'{r["seeds"][0]} to {r["seeds"][-1]}')
+  machine = f'{environment("machine")}, {environment("cores")} cores'
+  return (
+    f'Measured on {each(lambda r: r["date"])} in {minutes:.0f} minutes; '
+    f'{machine}; seeds {seeds}; {", ".join(versions)}.'
+  )
 
 
 def rows(result) -> list[tuple[str, ...]]:
