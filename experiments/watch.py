@@ -8,7 +8,7 @@ from the files of DIR alone, so it may be started, stopped and started again at
 any time, and on another machine that sees them. Ends when the study ends.
 """
 
-from bn_jax import cli
+from bn_jax import cli, stopping
 
 
 def main(argv):
@@ -22,11 +22,11 @@ def main(argv):
   if overrides:
     raise cli.UserError(f'flags: {overrides[0]!r}; there is no config to set')
 
-  from bn_jax import live
-
   try:
+    from bn_jax import live
+
     live.follow(flags.workdir, once=flags.once)
-  except KeyboardInterrupt:
+  except (KeyboardInterrupt, stopping.Stopped):
     print('what was watched goes on')
 
 

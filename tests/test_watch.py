@@ -9,6 +9,7 @@ import json
 import os
 import pathlib
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -17,7 +18,7 @@ import pytest
 import synthetic
 
 from bn_jax import config as config_lib
-from bn_jax import live
+from bn_jax import live, report, results
 from bn_jax.errors import UserError
 from bn_jax.study import Study
 
@@ -184,6 +185,34 @@ def test_members_that_diverged_are_counted(tmp_path):
   code, out, _ = watched(folder, '--once')
   assert code == 0 and row(out, 'none')[-1] == '2'
   assert row(out, 'batch_norm')[-1] == '-'
+
+
+def test_failures_are_counted_as_the_report_counts_them(tmp_path):
+  """Those of tuning have a column of their own, where there are any."""
+  folder = study(tmp_path / 'study', diverged={'none': (1,)})
+  synthetic.write_run(
+    folder / 'runs' / 'tune-none', 'none', (0, 1), (0.01, 0.1, 1.0),
+    diverged=(0, 1, 2, 5),
+  )  # fmt: skip
+  for path in folder.glob('runs/*/curves.jsonl'):
+    path.write_text(path.read_text().replace('NaN', 'null'))
+  code, out, _ = watched(folder, '--once')
+  assert code == 0 and out.count('failed,') == 2
+  assert row(out, 'none')[-2:] == ['4', '1']
+  assert row(out, 'batch_norm')[-2:] == ['-', '-']
+  found = report.table(results.load(folder).query("phase == 'final'"), {})
+  assert found.diverged['none', ''] == 1
+
+
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_watching_alone(tmp_path, number):
+  running = command(in_mid_run(tmp_path / 'study'))
+  with pytest.raises(subprocess.TimeoutExpired):
+    running.wait(timeout=6)
+  running.send_signal(number)
+  out, err = running.communicate(timeout=300)
+  assert (running.returncode, err) == (0, '')
+  assert out.strip().endswith('what was watched goes on')
 
 
 def test_the_time_comparison_belongs_to_the_study(tmp_path):

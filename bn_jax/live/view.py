@@ -31,13 +31,32 @@ def draw(picture: Picture):
   for phase in phases:
     table.add_column(PHASES[phase])
     table.add_column('best, %' if phase == 'tune' else 'mean, %')
-  table.add_column('failed', justify='right')
+  failing = _failing(parts, phases)
+  for phase in failing:
+    table.add_column(_failed_head(phase), justify='right')
   for case in cases:
     mine = {p.phase: p for p in parts if (p.strategy, p.variant) == case}
     cells = [cell for phase in phases for cell in _cells(mine[phase])]
-    failed = sum(p.failed for p in mine.values())
-    table.add_row(*case[: 1 + varies], *cells, str(failed or '-'))
+    cells += [str(mine[phase].failed or '-') for phase in failing]
+    table.add_row(*case[: 1 + varies], *cells)
   return Group(table, Text(_last_line(picture)))
+
+
+def _failing(parts, phases):
+  """Phases whose failures are shown: those of the report, others' if any.
+
+  Apart, because the report counts the reported runs alone.
+  """
+  return [
+    phase
+    for phase in phases
+    if phase in ('final', '')
+    or any(part.failed for part in parts if part.phase == phase)
+  ]
+
+
+def _failed_head(phase):
+  return f'failed,\n{PHASES[phase]}' if phase else 'failed'
 
 
 def _cells(part: Part):
