@@ -13,6 +13,14 @@ LEVEL = {
 TIME = {'none': 1.0, 'renormalize': 1.6, 'batch_norm': 1.2}
 SPEED = {'none': 1.0, 'renormalize': 0.6, 'batch_norm': 0.85}
 
+ENVIRONMENT = {
+  'commit': 'abc1234',
+  'python': '3.11.4',
+  'cores': 2,
+  'devices': ['cpu:cpu', 'cpu:cpu'],
+  'packages': {'jax': '0.10.2', 'flax': '0.12.8'},
+}
+
 
 def write_json(path, value):
   path.parent.mkdir(parents=True, exist_ok=True)
@@ -43,51 +51,33 @@ def write_run(
     for i, (seed, rate) in enumerate((s, r) for s in seeds for r in rates)
   ]
   write_json(folder / 'members.json', members)
-  write_json(
-    folder / 'config.json',
-    {
-      'strategies': strategy.split('+'),
-      'seed': 0,
-      'num_train_steps': steps,
-      'batch_size': 100,
-      'data': {'name': 'mnist1d'},
-      'model': {'depth': sites, 'width': 100},
-      'optimizer': {'learning_rate': 0.1},
-    }
-    | (config or {}),
-  )
+  about = _config(strategy, steps, sites) | (config or {})
+  write_json(folder / 'config.json', about)
   write_json(folder / 'environment.json', {'jax': '0.10.2', 'devices': ['cpu']})
   rng = np.random.default_rng(sum(map(ord, strategy)))
   level = np.array([_level(strategy, m, rng) for m in members])[:, None]
+  how = (level, rng, sites, strategy, diverged, steps)
   with open(folder / 'curves.jsonl', 'w') as file:
-    file.write(
-      _line(
-        np.arange(every, steps + 1, every),
-        level,
-        rng,
-        sites,
-        strategy,
-        diverged,
-        steps,
-      )
-    )
-    file.write(
-      _eval_line(
-        np.arange(eval_every, steps + 1, eval_every),
-        level,
-        rng,
-        sites,
-        strategy,
-        diverged,
-        steps,
-      )
-    )
+    file.write(_line(np.arange(every, steps + 1, every), *how))
+    file.write(_eval_line(np.arange(eval_every, steps + 1, eval_every), *how))
   if finished:
     write_json(
       folder / 'summary.json',
       _summary(strategy, level, members, diverged, steps, rng),
     )
   return folder
+
+
+def _config(strategy, steps, sites):
+  return {
+    'strategies': strategy.split('+'),
+    'seed': 0,
+    'num_train_steps': steps,
+    'batch_size': 100,
+    'data': {'name': 'mnist1d'},
+    'model': {'depth': sites, 'width': 100},
+    'optimizer': {'learning_rate': 0.1},
+  }
 
 
 def _level(strategy, member, rng):
@@ -192,73 +182,60 @@ def write_study(
   With `curve`, learning rates, there is a learning-rate curve.
   """
   depths = [6 + 2 * k for k in range(len(variants))]
-  command = 'python -m experiments.compare --config=configs/mnist1d_mlp.py'
-  write_json(
-    folder / 'config.json',
-    {
-      'command': command,
-      'study': {
-        'strategies': list(strategies),
-        'trials': len(rates),
-        'tuning_seeds': 2,
-        'seeds': len(seeds),
-        'search': {'optimizer': {'learning_rate': [1e-3, 10]}},
-        'grid': {'model': {'depth': depths}} if len(variants) > 1 else {},
-        'rates': [min(curve), max(curve), len(curve)] if curve else [],
-        'target': 0.5,
-        'reference': 'none',
-        'timing_rounds': 5,
-      },
-      'cases': {},
-    },
-  )
-  write_json(
-    folder / 'environment.json',
-    {
-      'commit': 'abc1234',
-      'python': '3.11.4',
-      'cores': 2,
-      'devices': ['cpu:cpu', 'cpu:cpu'],
-      'packages': {'jax': '0.10.2', 'flax': '0.12.8'},
-    },
-  )
+  grid = {'model': {'depth': depths}} if len(variants) > 1 else {}
+  about = _study_config(strategies, seeds, rates, curve, grid)
+  write_json(folder / 'config.json', about)
+  write_json(folder / 'environment.json', ENVIRONMENT)
   choice, times = {}, {}
   for strategy in strategies:
-    for k, variant in enumerate(variants):
+    for depth, variant in zip(depths, variants, strict=True):
       name = strategy + (f'-{variant}' if variant else '')
-      choice[f'case-{name}'] = {
-        'strategy': strategy,
-        'variant': variant,
-        'search': _search(strategy),
-        'hparams': {'optimizer.learning_rate': 0.1},
-        'validation/accuracy': LEVEL.get(strategy, 0.6),
-        'chance': 0.1,
-        'trials': [],
-      }
+      choice[f'case-{name}'] = _choice(strategy, variant)
       times[f'case-{name}'] = _times(strategy, variant)
-      config = {'model': {'depth': depths[k], 'width': 100}}
+      config = {'model': {'depth': depth, 'width': 100}}
+      runs = folder / 'runs'
       if curve:
-        folder_of_curve = folder / 'runs' / f'rates-{name}'
-        write_run(folder_of_curve, strategy, seeds, curve, config=config)
+        write_run(runs / f'rates-{name}', strategy, seeds, curve, config=config)
       write_run(
-        folder / 'runs' / f'tune-{name}',
-        strategy,
-        (0, 1),
-        rates,
-        eval_every=200,
-        every=50,
-        config=config,
-      )
+        runs / f'tune-{name}', strategy, (0, 1), rates, eval_every=200,
+        every=50, config=config,
+      )  # fmt: skip
       write_run(
-        folder / 'runs' / f'final-{name}',
-        strategy,
-        seeds,
+        runs / f'final-{name}', strategy, seeds, config=config,
         diverged=(diverged or {}).get(strategy, ()),
-        config=config,
-      )
+      )  # fmt: skip
   write_json(folder / 'choice.json', choice)
   write_json(folder / 'times.json', times)
   return folder
+
+
+def _study_config(strategies, seeds, rates, curve, grid):
+  settings = {
+    'strategies': list(strategies),
+    'trials': len(rates),
+    'tuning_seeds': 2,
+    'seeds': len(seeds),
+    'search': {'optimizer': {'learning_rate': [1e-3, 10]}},
+    'grid': grid,
+    'rates': [min(curve), max(curve), len(curve)] if curve else [],
+    'target': 0.5,
+    'reference': 'none',
+    'timing_rounds': 5,
+  }
+  command = 'python -m experiments.compare --config=configs/mnist1d_mlp.py'
+  return {'command': command, 'study': settings, 'cases': {}}
+
+
+def _choice(strategy, variant):
+  return {
+    'strategy': strategy,
+    'variant': variant,
+    'search': _search(strategy),
+    'hparams': {'optimizer.learning_rate': 0.1},
+    'validation/accuracy': LEVEL.get(strategy, 0.6),
+    'chance': 0.1,
+    'trials': [],
+  }
 
 
 def _search(strategy):
