@@ -1,11 +1,14 @@
+import collections
+
 import numpy as np
 import pytest
 
 from bn_jax import criteria
 from bn_jax.criteria import INCONCLUSIVE, NOT_SUPPORTED, SUPPORTED
 from experiments import claims
-from experiments.claims import _lab, _page, _run
+from experiments.claims import _chain, _lab, _page, _run, _split
 
+Place = collections.namedtuple('Place', ['path', 'feeder'])
 NAMES = claims.names()
 CRITERIA = [(n, c) for n in NAMES for c in claims.load(n).CRITERIA]
 
@@ -184,3 +187,27 @@ def test_missing_values_are_told_as_missing():
   assert found == {'a': [1.0, None], 'b': 2.0}
   assert _page.say(None) == 'missing'
   assert _page.say(0.12345) == '0.123'
+
+
+def test_the_sign_of_a_chain_is_of_its_hidden_kernels():
+  chain = {
+    name: {'kernel': np.full((1, 1), value)}
+    for name, value in (('dense_0', -2.0), ('dense_1', 3.0), ('head', -1.0))
+  }
+  assert _chain.product_sign(chain) == -1
+  chain['dense_1']['kernel'][:] = -3
+  assert _chain.product_sign(chain) == 1
+
+
+def test_shares_of_layers_are_of_the_arrays_of_a_layer_at_the_last_site():
+  sites = [Place(f'site_{i}', f'dense_{i}') for i in range(2)]
+  changes = {
+    'dense_0/kernel': np.array([[9.0, 9.0], [1.0, -1.0]]),
+    'dense_1/kernel': np.array([[0.0, 0.0], [2.0, 0.0]]),
+    'head/kernel': np.zeros((2, 2)),
+    'site_1/norm/bias': np.array([[0.0, 0.0], [3.0, -3.0]]),
+  }
+  found = _split.layer_shares(changes, sites)
+  np.testing.assert_allclose(found, [0.2, 0.8], rtol=1e-6)
+  assert float(_split.own_share(changes, 1, sites[1])) == pytest.approx(0.6)
+  assert float(_split.own_share(changes, 0, sites[1])) == 0

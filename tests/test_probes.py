@@ -9,6 +9,7 @@ from bn_jax import step
 from bn_jax.diagnostics import dependence, gaussianity, undone
 from bn_jax.diagnostics.gradient_components import gradient_components
 from bn_jax.diagnostics.linear_values import linear_values
+from bn_jax.diagnostics.prediction import prediction_error
 from bn_jax.diagnostics.update_split import share, update_split
 
 RANDOM = np.random.default_rng(0)
@@ -139,3 +140,84 @@ def test_linear_values_are_what_dense_layers_see():
     found['dense_0'][1].std(0)
   )
   np.testing.assert_allclose(found['dense_1'][0], np.tanh(standard), atol=1e-2)
+
+
+def steps_of(edit):
+  """`successive_steps` of a run whose edit maps the parameters after a step."""
+  plain = tiny.run(('none',), log__sites=False).program
+
+  def train_step(state, batch):
+    new, metrics = plain.train_step(state, batch)
+    return new.replace(params=jax.tree.map(edit, new.params)), metrics
+
+  program = plain._replace(train_step=train_step)
+  rate = {'optimizer.learning_rate': jnp.float32(0.1)}
+  idle = {'optimizer.learning_rate': jnp.float32(0)}
+  state = plain.initialize(0, rate, tiny.batch())
+  batches = jax.tree.map(
+    lambda *x: np.stack(x), *[tiny.batch(i) for i in range(3)]
+  )
+  run = jax.jit(
+    lambda state: undone.successive_steps(
+      program, plain, idle, state, batches, tiny.batch(9)
+    )
+  )
+  return run(state)
+
+
+def test_an_edit_that_does_nothing_undoes_nothing():
+  found = steps_of(lambda p: p)
+  assert found['cosine'].shape == (2,)
+  for name in ('parameters', 'function', 'layers'):
+    np.testing.assert_allclose(found[name], 0, atol=1e-4, err_msg=name)
+  assert found['layers'].shape == (3, 3)
+  for name in ('kept', 'net'):
+    np.testing.assert_allclose(found[name], found['proposed'], rtol=1e-4)
+
+
+def test_an_edit_that_moves_parameters_at_rest_undoes_nothing_by_that():
+  """Of p -> c p + b a step keeps the share c, whatever b is."""
+  found = steps_of(lambda p: 0.25 * p + 0.1)
+  for name in ('parameters', 'layers'):
+    np.testing.assert_allclose(found[name], 0.75, atol=1e-3, err_msg=name)
+  np.testing.assert_allclose(found['kept'], 0.25 * found['proposed'], rtol=1e-3)
+  assert (np.asarray(found['net']) > 2 * np.asarray(found['kept'])).all()
+
+
+def test_proposed_moments_of_a_step_made_by_hand():
+  """h = x W + b; W doubled and b moved: log 2, and (E x W + db) / deviation."""
+  run = tiny.run(('none',), log__sites=False)
+  batch, state = tiny.batch(), tiny.start(run)
+  old = state.params['dense_0']
+  new = {'kernel': 2 * old['kernel'], 'bias': old['bias'] + 3}
+  moved = state.replace(params=state.params | {'dense_0': new})
+  found = undone.proposed_moments(run.program, state, moved, batch)
+  data = tiny.dataset()
+  x = (batch['image'] - data.mean) / data.std
+  h = np.asarray(x @ old['kernel'] + old['bias'])
+  shift = (x @ old['kernel']).mean(0) + 3
+  wanted = np.concatenate([shift / h.std(0), np.full(8, np.log(2))])
+  np.testing.assert_allclose(found[:16], wanted, rtol=1e-3, atol=1e-4)
+  assert len(found) == 2 * 16
+  idle = undone.proposed_moments(run.program, state, state, batch)
+  np.testing.assert_array_equal(idle, 0)
+
+
+def test_prediction_error_of_a_quadratic_is_its_second_order_term():
+  """J = a p + p'Hp / 2: dJ = e |g|^2 + e^2 g'Hg / 2."""
+  with jax.enable_x64(True):
+    a, p = RANDOM.normal(size=(2, 5))
+    H = RANDOM.normal(size=(5, 5))
+    H = H + H.T
+
+    def objective(params):
+      v = jnp.concatenate([params['x'], params['y']])
+      return a @ v + v @ H @ v / 2
+
+    params = {'x': jnp.array(p[:2]), 'y': jnp.array(p[2:])}
+    gradient = jax.grad(objective)(params)
+    g = a + H @ p
+    for e in (1e-3, 0.1, 2.0):
+      found = prediction_error(objective, params, gradient, e)
+      wanted = abs(e * (g @ H @ g) / 2 / (g @ g))
+      np.testing.assert_allclose(found, wanted, rtol=1e-7)
