@@ -16,6 +16,9 @@ PHASES = {
   'rates': 'over rates',
   '': 'training',
 }
+# Whose failures the report counts, and how the others are told.
+REPORTED = ('final', '')
+SAID = {'tune': 'in tuning', 'rates': 'over rates'}
 
 
 def draw(picture: Picture):
@@ -31,32 +34,26 @@ def draw(picture: Picture):
   for phase in phases:
     table.add_column(PHASES[phase])
     table.add_column('best, %' if phase == 'tune' else 'mean, %')
-  failing = _failing(parts, phases)
-  for phase in failing:
-    table.add_column(_failed_head(phase), justify='right')
+  table.add_column('failed', justify='right')
   for case in cases:
     mine = {p.phase: p for p in parts if (p.strategy, p.variant) == case}
     cells = [cell for phase in phases for cell in _cells(mine[phase])]
-    cells += [str(mine[phase].failed or '-') for phase in failing]
-    table.add_row(*case[: 1 + varies], *cells)
-  return Group(table, Text(_last_line(picture)))
+    failed = sum(p.failed for p in mine.values() if p.phase in REPORTED)
+    table.add_row(*case[: 1 + varies], *cells, str(failed or '-'))
+  lines = [*_failures_elsewhere(parts, phases), _last_line(picture)]
+  return Group(table, *map(Text, lines))
 
 
-def _failing(parts, phases):
-  """Phases whose failures are shown: those of the report, others' if any.
-
-  Apart, because the report counts the reported runs alone.
-  """
-  return [
-    phase
-    for phase in phases
-    if phase in ('final', '')
-    or any(part.failed for part in parts if part.phase == phase)
-  ]
-
-
-def _failed_head(phase):
-  return f'failed,\n{PHASES[phase]}' if phase else 'failed'
+def _failures_elsewhere(parts, phases):
+  """A line for each phase whose failures are not those of the report."""
+  for phase in phases:
+    counts = {}
+    for part in parts:
+      if part.phase == phase and part.failed and phase not in REPORTED:
+        counts[part.strategy] = counts.get(part.strategy, 0) + part.failed
+    if counts:
+      said = ', '.join(f'{name} {n}' for name, n in counts.items())
+      yield f'failed {SAID[phase]}: {said}'
 
 
 def _cells(part: Part):
