@@ -1,11 +1,14 @@
-"""Each measurement on what the claim denies: its verdict has to turn."""
+"""Each measurement on what the claim denies: its verdict has to turn.
+
+The measurements are the smoke run's, of two seeds: what they support of the
+claim as it stands is asserted first.
+"""
 
 import pytest
 
-from bn_jax import criteria
-from bn_jax.criteria import SUPPORTED
+from bn_jax.criteria import NOT_SUPPORTED, SUPPORTED
 from experiments import claims
-from experiments.claims import _lab
+from experiments.claims import _lab, _run
 
 
 def wrongly(sites, params, inputs):
@@ -14,11 +17,8 @@ def wrongly(sites, params, inputs):
   return params
 
 
+# Claim, what is planted, criteria that hold without it and fail with it.
 PLANTS = {
-  'a penalty that normalizes perfectly': (
-    'penalty_is_imperfect', {'strategy': 'activation_penalty+batch_norm'},
-    {'moments', 'kl', 'log_variance'},
-  ),
   'a batch norm that leaks': (
     'backprop_through_statistics', {'full': 'both'},
     {'identity', 'shift', 'bias'},
@@ -26,17 +26,36 @@ PLANTS = {
   'a mean taken for a constant': (
     'bias_is_redundant', {'full': 'mean'}, {'gradient'},
   ),
+  # `wide_gain` fails on the claim as it stands: there is nothing to turn.
   'a chain that nothing normalizes': (
     'linear_chain', {'strategy': 'none'},
-    {'only_sign', 'no_gradient', 'mended', 'wide_gain'},
+    {'only_sign', 'no_gradient', 'mended'},
   ),
   'a scale and bias that restore nothing': (
     'scale_and_bias_restore', {'restore': wrongly}, {'error_32', 'error_64'},
   ),
+  # Two seeds do not decide about `one`.
   'means that every layer moves': (
-    'bias_alone_sets_the_mean', {'strategy': 'none'}, {'own', 'one', 'all'},
+    'bias_alone_sets_the_mean', {'strategy': 'none'}, {'own', 'all'},
   ),
 }  # fmt: skip
+
+
+def measure(name, folder, **options):
+  return claims.load(name).measure(_lab.Lab(folder, quick=True), **options)
+
+
+def judged(name, measured, only=None):
+  """The verdict on a claim, or on some of its criteria, and each outcome."""
+  agreed = [
+    c._replace(seeds=1)._asdict()
+    for c in claims.load(name).CRITERIA
+    if only is None or c.quantity in only
+  ]
+  values = {'values': _lab.plain(measured['values'])}
+  found = _run.judged({'criteria': agreed, 'measured': values, 'quick': False})
+  outcomes = {f['quantity']: f['outcome'] for f in found['findings']}
+  return found['verdict'], outcomes
 
 
 @pytest.mark.slow
@@ -44,13 +63,34 @@ PLANTS = {
 def test_planted_opposite_turns_the_verdict(plant, tmp_path, num_devices):
   num_devices(2)
   name, options, turned = PLANTS[plant]
-  module = claims.load(name)
-  values = module.measure(_lab.Lab(tmp_path, quick=True), **options)['values']
-  outcomes = {
-    c.quantity: criteria.judge(
-      c._replace(seeds=1), values[c.quantity]
-    ).outcome
-    for c in module.CRITERIA
-  }  # fmt: skip
+  verdict, outcomes = judged(name, measure(name, tmp_path / 'true'), turned)
+  assert set(outcomes) == turned
+  assert verdict == SUPPORTED, outcomes
+  planted = measure(name, tmp_path / 'planted', **options)
+  verdict, outcomes = judged(name, planted)
+  assert verdict == NOT_SUPPORTED, outcomes
   for quantity in turned:
     assert outcomes[quantity] != SUPPORTED, outcomes
+
+
+@pytest.mark.slow
+def test_a_penalty_that_normalizes_perfectly_has_no_price(
+  tmp_path, num_devices
+):
+  """Chained with batch norm, a penalty normalizes at every weight.
+
+  The smoke run's 50 steps teach the network too little for a price of more
+  than the threshold, so that the claim as it stands is not asserted here: the
+  distance below the threshold and the price of exactly 0 are what the plant
+  shows. `test_claims` has the verdict turn on accuracies given by hand.
+  """
+  num_devices(2)
+  name = 'penalty_is_imperfect'
+  module = claims.load(name)
+  both = 'activation_penalty+batch_norm'
+  measured = measure(name, tmp_path, strategy=both)
+  assert set(measured['values']) == set(module.FORMS)
+  for form, seen in measured['figure']['found'].items():
+    assert (seen['distance'].mean(1) < module.NORMALIZED).all()
+    assert (measured['values'][form] == 0).all()
+  assert judged(name, measured)[0] == NOT_SUPPORTED
