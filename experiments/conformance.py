@@ -40,9 +40,9 @@ def main(arguments=None):
 
   def tell(case, row):
     cells = ''.join(f'{s.cell():>16}' for s in row.values())
-    print(f'{case.group + ", " + case.name:<68.68}{cells}', flush=True)
+    print(f'{case.group + ", " + case.name:<74.74}{cells}', flush=True)
 
-  print(f'{"":<68}' + ''.join(f'{p.name:>16}' for p in found), flush=True)
+  print(f'{"":<74}' + ''.join(f'{p.name:>16}' for p in found), flush=True)
   scores = scoreboard.run(every, found, tell)
   for peer in found:
     print(f'{peer.name}: {scoreboard.totals(scores, peer)}')

@@ -10,13 +10,18 @@ from experiments import conformance
 from experiments.conformance_suite import adapters, cases, scoreboard
 from experiments.conformance_suite.adapters.base import NotSupported
 from experiments.conformance_suite.adapters.bn_jax_peer import BnJax
+from experiments.conformance_suite.case import TOLERANCES
+from experiments.conformance_suite.cases import outputs
 
 EVERY = cases.every()
 QUICK = (
   '(N, T, C), float32',
   'N(1e4, 1)',
   'nothing of one channel',
+  'NaN as padding under a mask',
+  'nothing counts, NaN padding: finite output',
   'unequal masks under vmap',
+  '(N, C, H, W), axis=1, 1 and 10 steps, bfloat16',
   'cumulative average, 50 steps',
   'jvp',
   "a PyTorch state_dict's four arrays",
@@ -49,6 +54,26 @@ def test_bn_jax_passes_the_rest(case):
 def test_quick_ones_are_all_there():
   assert len({c for c in EVERY if c.name in QUICK}) == len(QUICK)
   assert len({ids(c) for c in EVERY}) == len(EVERY)
+
+
+@pytest.mark.parametrize('dtype', TOLERANCES)
+@pytest.mark.parametrize('shape', outputs.SHAPES)
+def test_outputs_and_running_statistics_of_every_shape_and_dtype(shape, dtype):
+  names = {c.name for c in EVERY}
+  assert f'{shape}, {dtype}' in names
+  assert f'{shape}, 1 and 10 steps, {dtype}' in names
+  assert f'(N, C), 1000 steps, {dtype}' in names
+
+
+def test_padding_that_is_seen_fails():
+  class Sees(BnJax):
+    def output(self, spec, x, scale, bias, mask=None):
+      return super().output(spec, x, scale, bias, mask) + 0 * scale * x
+
+  chosen = [c for c in EVERY if 'padding' in c.name and 'stay' not in c.name]
+  scores = [scoreboard.score(c, Sees()) for c in chosen]
+  assert len(scores) == 4
+  assert [s.cell() for s in scores] == ['fails: inf'] * 4
 
 
 class Wrong(BnJax):

@@ -72,7 +72,7 @@ def _apart(code, bad):
       np.abs(np.asarray(a)[..., others] - np.asarray(b)[..., others])
       for a, b in pairs
     ]
-    worst = max(g.max() for g in gaps)
+    worst = np.max([g.max() for g in gaps])  # NaN is kept
     return float(worst) if np.isfinite(worst) else float('inf')
 
   return run

@@ -6,7 +6,7 @@ from experiments.conformance_suite.case import (
   against_reference,
 )
 
-_SHAPES = {
+SHAPES = {
   '(N, C)': ((32, 5), -1),
   '(N, T, C)': ((8, 6, 5), -1),
   '(N, H, W, C)': ((8, 6, 7, 5), -1),
@@ -17,23 +17,13 @@ _SHAPES = {
 
 
 def cases():
-  """A row a shape in float32, then a row a dtype for two shapes."""
-  rows = [(name, 'float32') for name in _SHAPES]
-  rows += [
-    (name, dtype)
-    for dtype in ('bfloat16', 'float16', 'float64', 'complex64')
-    for name in ('(N, C)', '(N, H, W, C)')
-  ]
-  return [_case(name, dtype) for name, dtype in rows]
+  """A row for each shape in each dtype."""
+  return [_case(name, dtype) for dtype in TOLERANCES for name in SHAPES]
 
 
 def _case(name, dtype):
-  shape, axis = _SHAPES[name]
-  draw = f'rng.normal(1, 2, {shape})'
-  if dtype == 'complex64':
-    draw = f'{draw} + 1j * {draw}'
-  kind = dtype if dtype == 'bfloat16' else f"'{dtype}'"
-  code = f'x = ({draw}).astype({kind})'
+  shape, axis = SHAPES[name]
+  code = draw(shape, dtype, mean=1)
   return Case(
     'Output and gradients',
     f'{name}, {dtype}',
@@ -41,3 +31,12 @@ def _case(name, dtype):
     against_reference(code, axis),
     code + (f'  # axis={axis}' if axis != -1 else ''),
   )
+
+
+def draw(shape, dtype, mean):
+  """The code that draws an x."""
+  code = f'rng.normal({mean}, 2, {shape})'
+  if dtype == 'complex64':
+    code = f'{code} + 1j * {code}'
+  kind = dtype if dtype == 'bfloat16' else f"'{dtype}'"
+  return f'x = ({code}).astype({kind})'

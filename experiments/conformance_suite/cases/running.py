@@ -7,7 +7,14 @@ import numpy as np
 from bn_jax.layers.precise import precise_batch_stats
 from experiments.conformance_suite import reference
 from experiments.conformance_suite.adapters import base
-from experiments.conformance_suite.case import Case, error, make
+from experiments.conformance_suite.case import (
+  TOLERANCES,
+  Case,
+  error,
+  make,
+  precision,
+)
+from experiments.conformance_suite.cases import outputs
 
 _GROUP = 'Running statistics'
 _CODE = "x = rng.normal(3, 2, (16, 4)).astype('float32')  # one batch a step"
@@ -17,19 +24,15 @@ _MOMENTUM = 0.99
 def cases():
   """The peer's own convention, then those that a layer may be asked for."""
   rows = [
-    Case(
-      _GROUP,
-      f"the library's own average, {n} step{'s' * (n > 1)}",
-      1e-5,
-      _own(n),
-      _CODE,
-    )
-    for n in (1, 10, 1000)
+    _own(name, shape, axis, dtype, (1, 10))
+    for dtype in TOLERANCES
+    for name, (shape, axis) in outputs.SHAPES.items()
   ]
+  rows += [_own('(N, C)', (16, 4), -1, dtype, (1000,)) for dtype in TOLERANCES]
   for average in ('debiased', 'cumulative'):
-    run = _run(50, average=average)
+    run = _run((50,), average=average)
     rows.append(Case(_GROUP, f'{average} average, 50 steps', 1e-5, run, _CODE))
-  run = _run(50, unbiased=True)
+  run = _run((50,), unbiased=True)
   rows.append(Case(_GROUP, 'variance of n - 1, 50 steps', 1e-5, run, _CODE))
   rows.append(
     Case(
@@ -39,48 +42,80 @@ def cases():
   return rows
 
 
-def _own(steps):
-  return lambda peer: _run(steps)(peer)
+def _own(what, shape, axis, dtype, marks):
+  """The library's own average, held against the reference at each mark."""
+  steps = f'{" and ".join(map(str, marks))} steps'
+  code = outputs.draw(shape, dtype, mean=3) + '  # one batch a step'
+  return Case(
+    _GROUP,
+    f'{what}, {steps}, {dtype}',
+    TOLERANCES[dtype],
+    _run(marks, shape, axis, dtype),
+    code + (f', axis={axis}' if axis != -1 else ''),
+  )
 
 
-def _batches(steps):
+def _batches(steps, shape, dtype):
+  """Batches whose mean goes up and down, one at a time."""
   rng = np.random.default_rng(2)
-  return [rng.normal(3 + i % 5, 2, (16, 4)).astype('f4') for i in range(steps)]
+  for i in range(steps):
+    x = rng.normal(3 + i % 5, 2, shape)
+    if dtype == 'complex64':
+      x = x + 1j * rng.normal(3 - i % 3, 1, shape)
+    yield x.astype(jnp.dtype(dtype))
 
 
-def _wanted(xs, average, unbiased):
-  mean, var = np.zeros(4), np.ones(4)
-  m, weight = _MOMENTUM, 0.0
-  for t, x in enumerate(xs, 1):
-    new_mean, new_var, n = reference.moments(x)
-    new_var = new_var * n / (n - 1) if unbiased else new_var
-    keep = {'ema': m, 'debiased': m * weight, 'cumulative': (t - 1)}[average]
-    add = 1 if average == 'cumulative' else 1 - m
-    total = {'ema': 1.0, 'debiased': keep + add, 'cumulative': t}[average]
-    mean = (keep * mean + add * new_mean) / total
-    var = (keep * var + add * new_var) / total
-    weight = total
-  return mean, var
+class _Wanted:
+  """The average of the batches so far, in float64."""
+
+  def __init__(self, features, average, unbiased):
+    self.mean, self.var = np.zeros(features), np.ones(features)
+    self.average, self.unbiased = average, unbiased
+    self.total, self.batches = 0.0, 0
+
+  def add(self, x, axis):
+    """Takes in a batch."""
+    mean, var, n = reference.moments(x, axis)
+    var = var * n / (n - 1) if self.unbiased else var
+    self.batches += 1
+    m, t = _MOMENTUM, self.batches
+    keep = {'ema': m, 'debiased': m * self.total, 'cumulative': t - 1}
+    keep, add = keep[self.average], 1 if self.average == 'cumulative' else 1 - m
+    self.total = 1.0 if self.average == 'ema' else keep + add
+    self.mean = (keep * self.mean + add * mean) / self.total
+    self.var = (keep * self.var + add * var) / self.total
 
 
-def _run(steps, **options):
+def _run(marks, shape=(16, 4), axis=-1, dtype='float32', **options):
+  """The worst error of mean and variance after as many steps as each mark."""
+
   def run(peer):
-    if options.get('unbiased') and peer.unbiased:
-      spec = base.Spec((16, 4), momentum=_MOMENTUM)  # as it comes
-    elif options.get('average') == peer.average:
-      spec = base.Spec((16, 4), momentum=_MOMENTUM)
-    else:
-      spec = base.Spec((16, 4), momentum=_MOMENTUM, **options)
-    xs = _batches(steps)
-    state = peer.state(spec, jnp.ones(4), jnp.zeros(4))
-    step = _stepper(peer, spec)
-    for x in xs:
-      state = step(state, jnp.asarray(x))
-    average = options.get('average', peer.average)
-    unbiased = options.get('unbiased', peer.unbiased)
-    wanted = _wanted(xs, average, unbiased)
-    found = peer.stats(spec, state)
-    return max(error(a, b) for a, b in zip(found, wanted, strict=True))
+    spec = base.Spec(shape, axis, momentum=_MOMENTUM)
+    as_it_comes = (options.get('unbiased') and peer.unbiased) or options.get(
+      'average'
+    ) == peer.average
+    if not as_it_comes:
+      spec = spec._replace(**options)
+    with precision(np.empty(0, jnp.dtype(dtype))):
+      wide = jnp.promote_types(jnp.finfo(dtype).dtype, jnp.float32)
+      state = peer.state(
+        spec, jnp.ones(spec.features, wide), jnp.zeros(spec.features, wide)
+      )
+      step, worst = _stepper(peer, spec), 0.0
+      wanted = _Wanted(
+        spec.features,
+        options.get('average', peer.average),
+        options.get('unbiased', peer.unbiased),
+      )
+      for t, x in enumerate(_batches(max(marks), shape, dtype), 1):
+        state = step(state, jnp.asarray(x))
+        wanted.add(x, axis)
+        if t in marks:
+          pairs = zip(
+            peer.stats(spec, state), (wanted.mean, wanted.var), strict=True
+          )
+          worst = max(worst, *(error(a, b) for a, b in pairs))
+    return worst
 
   return run
 
