@@ -88,7 +88,7 @@ def watched(*words):
 
 
 def row(out, name):
-  (line,) = [line for line in out.splitlines() if f' {name} ' in line]
+  (line,) = [line for line in out.splitlines() if f'│ {name} ' in line]
   return [cell.strip() for cell in line.strip('│').split('│')]
 
 
