@@ -5,6 +5,7 @@ Imports nothing heavy, so that `--help` and a typo are answered at once.
 
 import argparse
 import importlib.util
+import os
 import pathlib
 import sys
 
@@ -48,7 +49,8 @@ class Parser(argparse.ArgumentParser):
     self._check_flags(argv)
     options, rest = self.parse_known_args(argv)
     if getattr(options, 'workdir', None) == '':
-      raise UserError('flags: --workdir is empty; it must name a folder')
+      name = '--workdir' if '--workdir' in self._known() else 'DIR'
+      raise UserError(f'flags: {name} is empty; it must name a folder')
     overrides = []
     for word in rest:
       if word.startswith(('--config.', '--noconfig.')):
@@ -71,9 +73,11 @@ class Parser(argparse.ArgumentParser):
     return [s for a in self._actions for s in a.option_strings]
 
   def _refuse(self, word):
+    known = self._known()
+    fields = ' (a field of the config is set by --config.FIELD=VALUE)'
     raise UserError(
-      f'flags: {word!r} is unknown; {nearest(word, self._known())} (a field '
-      'of the config is set by --config.FIELD=VALUE)'
+      f'flags: {word!r} is unknown; {nearest(word, known)}'
+      f'{fields if "--config" in known else ""}'
     )
 
 
@@ -89,6 +93,11 @@ def run(main, argv: list[str] | None = None) -> None:
   except stopping.Stopped as stop:
     print(stop, file=sys.stderr)
     sys.exit(stop.code)
+  except ValueError as error:
+    if _variable(error) is None:
+      raise
+    print(f'error: {_variable(error)}', file=sys.stderr)
+    sys.exit(USER_ERROR)
   except RuntimeError as error:
     if type(error).__name__ != 'JaxRuntimeError' or not _several():
       raise
@@ -96,6 +105,15 @@ def run(main, argv: list[str] | None = None) -> None:
   except KeyboardInterrupt:
     print('interrupted; the same command goes on from here', file=sys.stderr)
     sys.exit(stopping.INTERRUPTED)
+
+
+def _variable(error):
+  """What JAX says of a variable of the environment as it is imported."""
+  message = one_line(error)
+  for name, given in os.environ.items():
+    if name.startswith('JAX_') and name in message.upper():
+      return f'{name}: {given!r}; JAX does not take it: {message}'
+  return None
 
 
 def _several():
@@ -136,6 +154,8 @@ def _call(what, function, *args):
   except UserError:
     raise
   except (Exception, SystemExit) as error:
+    if isinstance(error, ValueError) and _variable(error):
+      raise UserError(_variable(error)) from None
     raise UserError(
       f'--config: {what} raises {type(error).__name__}: {one_line(error)}'
     ) from None
@@ -199,10 +219,12 @@ def _check_name(override, config):
 def _explain(error, overrides, config):
   """The override that ml_collections could not take, and why, in one line."""
   message = one_line(error)
-  for override in overrides:
+  # Of several values for a field, the one that is told.
+  told = [o for o in overrides if f'{one_line(o)}: ' in message]
+  for override in told + overrides:
     name, _, given = override.partition('=')
     field = name_of(name)
-    if f'config.{field}' in message or f'config.{field}=' in message:
+    if f'config.{field}' in message:
       value = flatten(config)[field]
       return (
         f'--config.{field}: {given!r}; must be '

@@ -141,7 +141,7 @@ def study() -> ConfigDict:
 # What a field may hold besides its type: see `bn_jax.errors.bounded`.
 BOUNDS = {
   'seed': {'least': 0, 'most': 2**32 - 1},
-  'num_train_steps': {'least': 1},
+  'num_train_steps': {'least': 1, 'most': 2**31 - 1},  # int32 counts them
   'batch_size': {'least': 1},
   'data.limit': {'least': 0},
   'data.image_size': {'least': 0},

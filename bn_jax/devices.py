@@ -43,7 +43,8 @@ def set_up(
       TPU pod.
 
   Raises:
-    UserError: For a part of the three, or if the processes do not meet.
+    UserError: For a part of the three, if the processes do not meet, or for
+      devices asked for by the environment that are not here.
   """
   import jax
 
@@ -58,8 +59,38 @@ def set_up(
   # imported several times: a tenth of a second each.
   gc.freeze()
   given = check(coordinator, num_processes, process_id)
-  if given or in_cluster():
+  connected = given or in_cluster()
+  if connected:
     _connect(given)
+  _check_devices(connected)
+
+
+def _check_devices(connected):
+  import jax
+
+  count = jax.config.jax_num_cpu_devices
+  if count == 0 or count < -1:
+    raise UserError(f'JAX_NUM_CPU_DEVICES: {count}; at least 1')
+  platforms = os.environ.get('JAX_PLATFORMS')
+  try:
+    jax.devices()
+  except (AssertionError, RuntimeError) as error:  # JAX's, for a known name
+    if not platforms:
+      raise
+    reason = ' '.join(str(error).split())[:200] or 'there is no such device'
+    here = '' if connected else f' or one of what is here: {_platforms()}'
+    raise UserError(
+      f'JAX_PLATFORMS: {platforms!r}; JAX finds none of it ({reason}); '
+      f'leave it unset{here}'
+    ) from None
+
+
+def _platforms():
+  """What JAX finds where it is free to look."""
+  import jax
+
+  jax.config.update('jax_platforms', '')
+  return ', '.join(sorted({d.platform for d in jax.devices()} | {'cpu'}))
 
 
 def check(coordinator, num_processes, process_id) -> dict:
@@ -87,7 +118,8 @@ def check(coordinator, num_processes, process_id) -> dict:
     raise UserError(
       f'--process-id: {process_id}; 0 to {num_processes - 1} are allowed'
     )
-  if not coordinator.rpartition(':')[2].isdigit() or ':' not in coordinator:
+  host, _, port = coordinator.rpartition(':')
+  if not host or not port.isdigit():
     raise UserError(f'--coordinator: {coordinator!r}; must be HOST:PORT')
   return {
     'coordinator_address': coordinator,

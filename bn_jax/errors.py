@@ -1,9 +1,10 @@
 """The one exception that a user is meant to read, and what raises it."""
 
 import json
-import math
 import pathlib
 
+# Of float32, in which a field's number is used.
+LARGEST = (2 - 2**-23) * 2.0**127
 # What JSON calls what Python calls otherwise.
 KINDS = {dict: 'an object', list: 'a list'}
 
@@ -31,7 +32,7 @@ def bounded(
     (above is not None and not given > above, f'above {above}'),
     (most is not None and not given <= most, f'at most {most}'),
     (below is not None and not given < below, f'below {below}'),
-    (not math.isfinite(given), 'must be finite'),
+    (not abs(given) <= LARGEST, f'must be finite: at most {LARGEST:.2g}'),
   ]
   for bad, allowed in wrong:
     if bad:

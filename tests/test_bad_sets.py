@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 import tiny_sets
-from test_bad_input import FILE, SMALL, as_it_is, refused  # noqa: F401
+from refusals import FILE, SMALL, as_it_is, refused  # noqa: F401
 
 from bn_jax.data import stream
 

@@ -1,7 +1,7 @@
 """The workdir: files that are whole or not there, curves that can be cut.
 
 What a run survives is in tests/test_resume.py, what a user gets to read in
-tests/test_bad_input.py.
+tests/test_bad_workdirs.py.
 """
 
 import json
