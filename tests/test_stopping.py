@@ -1,6 +1,5 @@
 """SIGTERM is no mistake of the user's, wherever it comes."""
 
-
 import pytest
 
 from bn_jax import cli, stopping
