@@ -154,11 +154,9 @@ def _call(what, function, *args):
   except UserError:
     raise
   except (Exception, SystemExit) as error:
-    if isinstance(error, ValueError) and _variable(error):
-      raise UserError(_variable(error)) from None
-    raise UserError(
-      f'--config: {what} raises {type(error).__name__}: {one_line(error)}'
-    ) from None
+    raised = f'{type(error).__name__}: {one_line(error)}'
+    said = _variable(error) or f'--config: {what} raises {raised}'
+    raise UserError(said) from None
 
 
 def load_config(path: str, names: str, overrides: list[str]):
