@@ -42,6 +42,10 @@ def test_batch_norm_measures_and_writes(tmp_path, capfd):
     assert words in text
   rows = [r for r in text.splitlines() if r.startswith('| (8, 3)')]
   assert len(rows) == 3  # the allocator as it is, + malloc, memory
+  heads = [r for r in text.splitlines() if r.startswith('| shape')]
+  assert [r.count('|') for r in heads] == [r.count('|') for r in rows[1:]]
+  for column in ('PyTorch contiguous / Flax', 'peak: bn_jax'):
+    assert any(column in head for head in heads)
   capfd.readouterr()
 
 
@@ -64,7 +68,10 @@ def test_arm_keeps_the_input_and_little_else():
   try:
     facts = json.loads(arm.ask('prepare (256, 64) bfloat16'))
     assert 1 <= facts['bn_jax']['kept'] < 1.2 < facts['flax']['kept']
+    # x and d go in, y and dx come out.
+    assert 4 <= facts['bn_jax']['peak'] <= facts['flax']['peak']
     assert all(float(arm.ask(f'go {name}')) > 0 for name in facts)
+    assert arm.ask('peak bn_jax (256, 64) bfloat16').strip() == 'null'
   finally:
     arm.close()
 

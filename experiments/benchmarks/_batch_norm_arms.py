@@ -2,6 +2,8 @@
 
 `prepare SHAPE DTYPE` builds arrays and programs and answers with a line of
 JSON, {program: facts}; `go PROGRAM` answers with the seconds of one call.
+`peak PROGRAM SHAPE DTYPE` answers with the most memory that JAX's device ever
+held, in units of the input: it needs a process in which nothing else ran.
 """
 
 import ast
@@ -31,6 +33,10 @@ def serve(argv):
       for run in runs.values():
         _warm_up(run)
       print(json.dumps(facts), flush=True)
+    elif command == 'peak':
+      name, rest = rest.split(maxsplit=1)
+      shape, dtype = rest.rsplit(maxsplit=1)
+      print(_peak(name, ast.literal_eval(shape), dtype), flush=True)
     else:
       print(_burst(runs[rest.strip()]), flush=True)
 
@@ -81,8 +87,25 @@ def _jax(shape, dtype):
   return runs, facts
 
 
-def _program(layer, x, scale, bias, d):
+def _peak(name, shape, dtype):
+  """Of one call, as the device counted it; null where it does not count."""
   import jax
+  import jax.numpy as jnp
+
+  x, d, scale, bias = (  # drawing would take memory of its own
+    jnp.ones(s, t)
+    for s, t in [(shape, dtype)] * 2 + [(shape[-1:], 'float32')] * 2
+  )
+  compiled = _compiled(
+    _forward(_layer(name, x.dtype), scale), x, scale, bias, d
+  )
+  jax.block_until_ready(compiled(x, scale, bias, d))
+  stats = jax.devices()[0].memory_stats() or {}
+  peak = stats.get('peak_bytes_in_use')
+  return json.dumps(peak and peak / x.nbytes)
+
+
+def _forward(layer, scale):
   import jax.numpy as jnp
 
   stats = {'mean': jnp.zeros_like(scale), 'var': jnp.ones_like(scale)}
@@ -94,18 +117,38 @@ def _program(layer, x, scale, bias, d):
     }
     return layer.apply(variables, x, mutable=['batch_stats'])
 
+  return forward
+
+
+def _compiled(forward, *arguments):
+  import jax
+
   def both(x, scale, bias, d):
     y, pull, new = jax.vjp(forward, x, scale, bias, has_aux=True)
     return y, new, pull(d)
 
-  arguments = (x, scale, bias, d)
-  compiled = jax.jit(both).lower(*arguments).compile()
-  pull = jax.vjp(jax.jit(forward), x, scale, bias, has_aux=True)[1]
+  return jax.jit(both).lower(*arguments).compile()
+
+
+def _program(layer, *arguments):
+  import jax
+
+  x = arguments[0]
+  forward = _forward(layer, arguments[1])
+  compiled = _compiled(forward, *arguments)
+  pull = jax.vjp(jax.jit(forward), *arguments[:3], has_aux=True)[1]
   kept = sum(a.nbytes for a in jax.tree.leaves(pull))
-  temporary = compiled.memory_analysis().temp_size_in_bytes
+  memory = compiled.memory_analysis()
+  total = (
+    memory.argument_size_in_bytes
+    + memory.output_size_in_bytes
+    + memory.temp_size_in_bytes
+    - memory.alias_size_in_bytes
+  )
   facts = {
     'kept': kept / x.nbytes,
-    'temporary': temporary / x.nbytes,
+    'temporary': memory.temp_size_in_bytes / x.nbytes,
+    'peak': total / x.nbytes,
     'device': jax.devices()[0].device_kind,
   }
   return _calls(lambda: compiled(*arguments)), facts
@@ -129,14 +172,27 @@ def _layer(name, dtype):
 
 
 def _torch(shape, dtype):
+  """Eager; images both with the channels last in memory and with them second.
+
+  The second is PyTorch's own order, contiguous.
+  """
+  runs, facts = {}, {}
+  for name in ('torch', 'torch_contiguous')[: 2 if len(shape) == 4 else 1]:
+    runs[name], facts[name] = _torch_run(shape, dtype, name != 'torch')
+  return runs, facts
+
+
+def _torch_run(shape, dtype, contiguous):
   import torch
 
   device = 'cuda' if torch.cuda.is_available() else 'cpu'
+  before = torch.cuda.memory_allocated() if device == 'cuda' else 0
   generator = torch.Generator(device).manual_seed(0)
 
   def draw():  # channels are last in memory, second for PyTorch
     a = torch.randn(*shape, generator=generator, device=device)
-    return a.to(getattr(torch, dtype)).movedim(-1, 1)
+    a = a.to(getattr(torch, dtype)).movedim(-1, 1)
+    return a.contiguous() if contiguous else a
 
   x, d = draw().requires_grad_(), draw()
   layers = {2: torch.nn.BatchNorm1d, 4: torch.nn.BatchNorm2d}
@@ -147,19 +203,30 @@ def _torch(shape, dtype):
     layer.zero_grad()
     layer(x).backward(d)
 
+  size = x.numel() * x.element_size()
+  facts = {'kept': _torch_kept(layer, x) / size}
+  if device == 'cuda':
+    torch.cuda.reset_peak_memory_stats()
+    call()
+    facts['peak'] = (torch.cuda.max_memory_allocated() - before) / size
+  wait = torch.cuda.synchronize if device == 'cuda' else (lambda: None)
+  return _Calls(call, lambda _: wait(), each=False), facts
+
+
+def _torch_kept(layer, x):
+  """Bytes of what is kept for the backward pass and not of one row's size."""
+  import torch
+
   seen = {}
 
   def note(tensor):
-    if tensor.numel() > shape[-1]:
+    if tensor.numel() > x.shape[1]:
       seen[tensor.data_ptr()] = tensor.numel() * tensor.element_size()
     return tensor
 
   with torch.autograd.graph.saved_tensors_hooks(note, lambda t: t):
     layer(x)
-  kept = sum(seen.values()) / (x.numel() * x.element_size())
-  wait = torch.cuda.synchronize if device == 'cuda' else (lambda: None)
-  run = _Calls(call, lambda _: wait(), each=False)
-  return {'torch': run}, {'torch': {'kept': kept}}
+  return sum(seen.values())
 
 
 if __name__ == '__main__':

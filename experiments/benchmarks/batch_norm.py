@@ -3,12 +3,12 @@
   python -m experiments.benchmark batch_norm
   python -m experiments.benchmark batch_norm --out=docs/benchmark_batch_norm.md
 
-Against flax.linen.BatchNorm, PyTorch where it is installed (channels_last), and
-the bandwidth bound: a copy of the bytes of 8 passes over the input (forward 2
-reads and a write, backward 4 reads and a write). They take turns, bn_jax, Flax
-and the copy in one process, PyTorch in another that waits meanwhile; the
-figures are medians over the rounds. `+ malloc` is with glibc's thresholds
-raised (bn_jax/allocator.py). About five minutes on two cores; on a GPU the
+Against flax.linen.BatchNorm, PyTorch where it is installed (images in both
+memory formats, channels_last and contiguous), and the bandwidth bound: a copy
+of the bytes of 8 passes over the input (forward 2 reads and a write, backward 4
+reads and a write). They take turns, bn_jax, Flax and the copy in one process,
+PyTorch in another that waits meanwhile; the figures are medians over the
+rounds. `+ malloc` is with glibc's thresholds raised (bn_jax/allocator.py). About five minutes on two cores; on a GPU the
 shapes are those for a GPU. Nothing else should run meanwhile.
 """
 
@@ -16,6 +16,7 @@ import argparse
 import ast
 import importlib.util
 import json
+import os
 import pathlib
 import statistics
 import subprocess
@@ -52,6 +53,8 @@ def main(argv):
     for dtype in options.dtypes.split(','):
       for shape in shapes:
         rows.append(_measure(arms, shape, dtype, options.rounds))
+        if gpu:
+          _add_peaks(rows[-1])
         print(
           '\n'.join(_time_lines([rows[-1]], head=len(rows) == 1)), flush=True
         )
@@ -83,13 +86,14 @@ def _kinds(gpu):
 class _Arm:
   """A process that measures what it is told to."""
 
-  def __init__(self, kind, malloc):
+  def __init__(self, kind, malloc, **environment):
     self.kind, self.malloc = kind, malloc
     self.process = subprocess.Popen(
       [sys.executable, '-m', ARMS, kind, malloc or 'plain'],
       stdin=subprocess.PIPE,
       stdout=subprocess.PIPE,
       text=True,
+      env={**os.environ, **environment},
     )
     self._answer()
 
@@ -129,6 +133,22 @@ def _measure(arms, shape, dtype, rounds):
   return shape, dtype, facts, times
 
 
+def _add_peaks(row):
+  """What the device counted, each program in a process of its own.
+
+  Without preallocation: the arms hold most of the memory.
+  """
+  shape, dtype, facts, _ = row
+  for name in ('bn_jax', 'flax'):
+    arm = _Arm('jax', '', XLA_PYTHON_CLIENT_PREALLOCATE='false')
+    try:
+      facts[name, '']['peak'] = json.loads(
+        arm.ask(f'peak {name} {shape} {dtype}')
+      )
+    finally:
+      arm.close()
+
+
 def _ratio(times, a, b):
   """Median over the rounds of a's time over b's: what slows both cancels."""
   if a not in times or b not in times:
@@ -142,8 +162,9 @@ def _time_lines(rows, head=True):
   if head:
     lines += [
       '| shape | MB | allocator | Flax, ms | bn_jax, ms | bn_jax / Flax | '
-      'bn_jax / bound | Flax / bound | PyTorch / Flax | bn_jax / PyTorch |',
-      '| --- |' + ' --- |' * 9,
+      'bn_jax / bound | Flax / bound | PyTorch / Flax | bn_jax / PyTorch | '
+      'PyTorch contiguous / Flax | bn_jax / PyTorch contiguous |',
+      '| --- |' + ' --- |' * 11,
     ]
   for shape, dtype, _, times in rows:
     size = 2 if dtype == 'bfloat16' else 4
@@ -153,7 +174,7 @@ def _time_lines(rows, head=True):
       ours, flax, copy = ((n, malloc) for n in ('bn_jax', 'flax', 'copy'))
       if ours not in times:
         continue
-      torch = ('torch', '')
+      torch, contiguous = ('torch', ''), ('torch_contiguous', '')
       cells = [
         f'{shape}',
         f'{size / 2**20:.2f}',
@@ -165,6 +186,8 @@ def _time_lines(rows, head=True):
         _ratio(times, flax, copy),
         _ratio(times, torch, flax),
         _ratio(times, ours, torch),
+        _ratio(times, contiguous, flax),
+        _ratio(times, ours, contiguous),
       ]
       lines.append('| ' + ' | '.join(cells) + ' |')
   return lines
@@ -172,15 +195,17 @@ def _time_lines(rows, head=True):
 
 def _memory_lines(rows):
   lines = [
-    '| shape | dtype | kept: bn_jax | Flax | PyTorch | '
-    'temporary: bn_jax | Flax |',
-    '| --- |' + ' --- |' * 6,
+    '| shape | dtype | kept: bn_jax | Flax | PyTorch | contiguous | '
+    'temporary: bn_jax | Flax | peak: bn_jax | Flax | PyTorch | contiguous |',
+    '| --- |' + ' --- |' * 11,
   ]
+  every = ('bn_jax', 'flax', 'torch', 'torch_contiguous')
   for shape, dtype, facts, _ in rows:
     cells = [f'{shape}', dtype]
     for fact, names in (
-      ('kept', ('bn_jax', 'flax', 'torch')),
-      ('temporary', ('bn_jax', 'flax')),
+      ('kept', every),
+      ('temporary', every[:2]),
+      ('peak', every),
     ):
       for name in names:
         value = facts.get((name, ''), {}).get(fact)
@@ -209,11 +234,14 @@ def _page(rows, gpu):
 
 _NOTE = """\
 Forward and backward pass in training mode, running statistics included, as one
-program (PyTorch eager: forward, then backward). Medians over rounds in which
-the arms take turns; ratios are medians of the ratios within a round. The bound
-is a measured copy of the bytes that 8 passes over the input move: 4 times its
-size, read and written."""
+program (PyTorch eager: forward, then backward; images channels_last where
+nothing else is said). Medians over rounds in which the arms take turns; ratios
+are medians of the ratios within a round. The bound is a measured copy of the
+bytes that 8 passes over the input move: 4 times its size, read and written."""
 
 _MEMORY = """\
 `kept` is what the forward pass keeps for the backward pass; `temporary` is what
-XLA allocates beside arguments and results for both passes in one program."""
+XLA allocates beside arguments and results for both passes in one program.
+`peak` is the most that is held at once: on a CPU arguments, results and
+temporary arrays of the compiled program, on a GPU what the allocator of JAX or
+PyTorch counted over a call."""
