@@ -2,6 +2,7 @@
 
 import datetime
 import errno
+import functools
 import html
 import json
 import os
@@ -121,21 +122,35 @@ def test_both_pages_say_where_and_when_they_were_made(tmp_path, stubs):
 def test_a_full_disk_is_one_line_and_leaves_whole_files(
   tmp_path, stubs, monkeypatch
 ):
-  names, doc = sorted(stubs), tmp_path / 'doc' / 'c.md'
-  _run.run(names[:1], tmp_path, quick=False, doc=doc)
-  pages = [tmp_path / 'claims.html', doc]
-  before = [page.read_bytes() for page in pages]
-
-  def full(_):
-    raise OSError(errno.ENOSPC, 'No space left on device')
-
-  for done in (names, names[:1]):  # in a result, in a page
+  first, second = stubs
+  doc = tmp_path / 'doc' / 'c.md'
+  run = functools.partial(_run.run, workdir=tmp_path, quick=False, doc=doc)
+  run([first])
+  pages = [tmp_path / 'claims.json', tmp_path / 'claims.html', doc]
+  pages.append(doc.parent / 'figures' / 'claims' / f'{first}.svg')
+  for page in pages:
+    page.write_text('before')
+  new = tmp_path / 'results' / f'{second}.json'
+  for only, fits in (([second], 0), *(([first], i) for i in range(4))):
     with monkeypatch.context() as patched:
-      patched.setattr(os, 'fsync', full)
+      patched.setattr(os, 'fsync', Full(fits))
       with pytest.raises(UserError, match='No space left'):
-        _run.run(done, tmp_path, quick=False, doc=doc)
-    assert [page.read_bytes() for page in pages] == before
-  assert not (tmp_path / 'results' / f'{names[1]}.json').exists()
+        run(only)
+    assert not new.exists()
+    kept = [page.read_text() == 'before' for page in pages]
+    assert kept.count(False) == fits  # written whole, one after the other
+
+
+class Full:
+  """A disk on which so many more files fit."""
+
+  def __init__(self, fits):
+    self.fits = fits
+
+  def __call__(self, _):
+    self.fits -= 1
+    if self.fits < 0:
+      raise OSError(errno.ENOSPC, 'No space left on device')
 
 
 def spoil(folder, **files):
