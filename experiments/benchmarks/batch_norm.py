@@ -8,8 +8,9 @@ memory formats, channels_last and contiguous), and the bandwidth bound: a copy
 of the bytes of 8 passes over the input (forward 2 reads and a write, backward 4
 reads and a write). They take turns, bn_jax, Flax and the copy in one process,
 PyTorch in another that waits meanwhile; the figures are medians over the
-rounds. `+ malloc` is with glibc's thresholds raised (bn_jax/allocator.py). About five minutes on two cores; on a GPU the
-shapes are those for a GPU. Nothing else should run meanwhile.
+rounds. `+ malloc` is with glibc's thresholds raised (bn_jax/allocator.py).
+About five minutes on two cores; on a GPU the shapes are those for a GPU.
+Nothing else should run meanwhile.
 """
 
 import argparse
