@@ -7,6 +7,7 @@ import pathlib
 LARGEST = (2 - 2**-23) * 2.0**127
 # What JSON calls what Python calls otherwise.
 KINDS = {dict: 'an object', list: 'a list'}
+REQUIRED = object()
 
 
 class UserError(ValueError):
@@ -51,12 +52,13 @@ def pick(field: str, given, allowed):
   return allowed[given] if isinstance(allowed, dict) else given
 
 
-def read_json(path, kind: type = dict):
+def read_json(path, kind: type = dict, default=REQUIRED):
   """Reads a JSON file of a workdir.
 
   Args:
     path: Of the file.
     kind: What its value must be; `object` for anything.
+    default: What is returned where there is no such file, if that may be.
 
   Raises:
     UserError: If it cannot be read, is not JSON or of another kind.
@@ -64,6 +66,10 @@ def read_json(path, kind: type = dict):
   path = pathlib.Path(path)
   try:
     value = json.loads(path.read_text())
+  except (FileNotFoundError, NotADirectoryError):
+    if default is not REQUIRED:
+      return default
+    raise UserError(f'workdir: {path} is missing') from None
   except OSError as error:
     raise UserError(
       f'workdir: {path} cannot be read: {error.strerror}; must be a JSON file; '
@@ -79,3 +85,30 @@ def read_json(path, kind: type = dict):
       'it to start afresh'
     )
   return value
+
+
+def check_folder(path: pathlib.Path) -> None:
+  """Refuses a path that is no folder and cannot become one, or has claims.
+
+  Raises:
+    UserError: Names the part that is in the way.
+  """
+  try:
+    for part in (path, *path.parents):
+      if part.is_symlink() and not part.exists():
+        raise UserError(
+          f'workdir: {path}; {part} is a link that leads nowhere; must be a '
+          'folder, or not there'
+        )
+      if part.exists() and not part.is_dir():
+        raise UserError(f'workdir: {path}; {part} is not a folder')
+    claims = (path / 'claims_run.json').exists()
+  except OSError as error:
+    raise UserError(
+      f'workdir: {path} cannot be used: {error.strerror}; choose another'
+    ) from None
+  if claims:
+    raise UserError(
+      f'workdir: {path} holds claims, of experiments.claims; choose another '
+      '--workdir'
+    )

@@ -13,6 +13,8 @@ from bn_jax.errors import UserError
 
 # What may be filled: the rest is for activations and the compiler's buffers.
 FILL = 0.8
+# What the indices of a chunk may take, which the host makes at once.
+CHUNK_BYTES = 2**30
 
 
 class Layout(NamedTuple):
@@ -106,3 +108,27 @@ def members_at_a_time(
     )
   rounds = math.ceil(num_members / (fit * rows))
   return math.ceil(num_members / rounds)
+
+
+def check_chunk(config: dict, num_members: int) -> None:
+  """Refuses more steps between evaluations than the host has room for.
+
+  Args:
+    config: A run's config as a nested dict.
+    num_members: Of the population.
+
+  Raises:
+    UserError: Says how many steps are allowed.
+  """
+  log, total = config['log'], config['num_train_steps']
+  steps = min(log['eval_every'], total)
+  each = 4 * config['batch_size'] * num_members
+  if not config['data']['in_memory'] or steps * each <= CHUNK_BYTES:
+    return
+  most = CHUNK_BYTES // each // log['every'] * log['every']
+  raise UserError(
+    f'log.eval_every: {log["eval_every"]}; the indices of {steps} steps take '
+    f'{steps * each / 2**30:.3g} GiB ({num_members} members, batch_size '
+    f'{config["batch_size"]}); at most {most}, for {CHUNK_BYTES / 2**30:.3g} '
+    'GiB'
+  )

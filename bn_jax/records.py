@@ -18,11 +18,18 @@ import numpy as np
 
 import bn_jax
 from bn_jax import hosts
-from bn_jax.errors import UserError, read_json
+from bn_jax.errors import UserError, check_folder, read_json
 
 CURVES = 'curves.jsonl'
 # What an empty file of curves has.
 NOTHING = {'bytes': 0, 'checksum': 0}
+# What a summary has: numbers, and what it has for each member.
+NUMBERS = {
+  **dict.fromkeys(('steps', 'parameters', 'seconds', 'chance'), int | float),
+  'steps_per_second': int | float | None,
+}
+DIVERGED = ('diverged_at', 'diverged_site')
+TESTED = ('test/accuracy', 'test/loss')
 PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'numpy', 'tensorflow-datasets')
 
 
@@ -135,9 +142,41 @@ class Workdir:
     Raises:
       UserError: If it is not what `write` makes.
     """
-    path = self.path / f'{name}.json'
     kind = list if name == 'members' else dict
-    return read_json(path, kind) if path.exists() else None
+    return read_json(self.path / f'{name}.json', kind, None)
+
+  def summary(self, num_members: int, test: bool):
+    """What the run ended with; None if it has not ended.
+
+    Raises:
+      UserError: If it, or the curves, are not what such a run leaves.
+    """
+    path, found = self.path / 'summary.json', self.read('summary')
+    if found is None:
+      return None
+    wrong = [
+      name
+      for name, kind in NUMBERS.items()
+      if name not in found or not isinstance(found[name], kind)
+    ]
+    lists = dict.fromkeys(DIVERGED, int)
+    lists |= dict.fromkeys(TESTED if test else (), int | float | None)
+    for name, kind in lists.items():
+      each = found.get(name)
+      whole = isinstance(each, list) and len(each) == num_members
+      if not whole or not all(isinstance(x, kind) for x in each):
+        wrong.append(name)
+    if wrong:
+      raise UserError(
+        f'workdir: {path} does not have the {", ".join(wrong)} of a run of '
+        f'{num_members} members; delete it to train again'
+      )
+    if not (self.path / CURVES).is_file():
+      raise UserError(
+        f'workdir: {self.path / CURVES} is missing though the run has ended; '
+        f'delete {path} to train again'
+      )
+    return found
 
   def append(self, steps: list[int], metrics: dict[str, np.ndarray]) -> None:
     """Appends curves: for each metric (members, len(steps)).
@@ -157,8 +196,14 @@ class Workdir:
 
   def holds(self, so_far: dict) -> bool:
     """Whether the curves begin as they did when `so_far` was taken."""
-    path = self.path / CURVES
-    data = path.read_bytes() if path.exists() else b''
+    try:
+      data = (self.path / CURVES).read_bytes()
+    except FileNotFoundError:
+      data = b''
+    except OSError as error:
+      raise UserError(
+        f'workdir: {self.path / CURVES} cannot be read: {error.strerror}'
+      ) from None
     return _mark(data[: so_far['bytes']]) == so_far
 
   def rewind(self, so_far: dict | None = None) -> None:
@@ -180,20 +225,13 @@ def writing(path: pathlib.Path):
     yield
   except OSError as error:
     raise UserError(
-      f'workdir: {path} cannot be written: {error.strerror}; what is there '
-      'stays, and the same command goes on from it'
+      f'workdir: {path} cannot be written: {error.strerror}{_where(error)}; '
+      'what is there stays, and the same command goes on from it'
     ) from None
 
 
-def check_folder(path: pathlib.Path) -> None:
-  """Refuses a path that is no folder and cannot become one.
-
-  Raises:
-    UserError: Names the part that is in the way.
-  """
-  for part in (path, *path.parents):
-    if part.exists() and not part.is_dir():
-      raise UserError(f'workdir: {path}; {part} is not a folder')
+def _where(error):
+  return f' ({error.filename})' if error.filename else ''
 
 
 def _mark(data: bytes, before: dict | None = None) -> dict:

@@ -92,6 +92,7 @@ def _finished(path) -> dict:
   Raises:
     UserError: Says what is missing, or damaged.
   """
+  records.check_folder(path)
   if not (path / 'config.json').exists():
     raise UserError(f'--reproduce: no study in {path}; it has no config.json')
   found = records.read_json(path / 'config.json')

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from bn_jax import errors
 from bn_jax.errors import UserError
 
 IDENTITY = ['run', 'phase', 'strategy', 'variant', 'member', 'seed']
@@ -54,7 +55,7 @@ def load(workdir):
 def summaries(workdir):
   """`summary.json` of every run that has ended, by the run's name in `load`."""
   return {
-    _label(folder, workdir): read_json(folder / 'summary.json')
+    _label(folder, workdir): read_json(folder / 'summary.json', {})
     for folder in find_runs(workdir)
     if (folder / 'summary.json').exists()
   }
@@ -78,16 +79,27 @@ def find_runs(workdir):
 
 
 def read_json(path, default=None):
-  """Reads a JSON file; `default` (if given) where there is no such file."""
-  path = Path(path)
-  if default is not None and not path.exists():
-    return default
-  try:
-    return json.loads(path.read_text())
-  except FileNotFoundError:
-    raise UserError(f'workdir: {path} is missing') from None
-  except ValueError as error:
-    raise UserError(f'{path}: not JSON: {error}') from None
+  """Reads a JSON file; `default` (if given) where there is no such file.
+
+  Raises:
+    UserError: It cannot be read, or is not of the default's kind.
+  """
+  if default is None:
+    return errors.read_json(path, object)
+  return errors.read_json(path, type(default), default)
+
+
+def read_members(path):
+  """Reads `members.json`: a dict for each member.
+
+  Raises:
+    UserError: It is not such a file.
+  """
+  members = errors.read_json(path, list)
+  for member in members:
+    if not isinstance(member, dict) or not isinstance(member.get('seed'), int):
+      raise UserError(f'workdir: {path}: {member!r} is no member with a seed')
+  return members
 
 
 def read_curves(path, num_members):
@@ -120,9 +132,14 @@ def read_curves(path, num_members):
 
 
 def _chunks(path, num_members):
-  if not path.exists():
+  try:
+    lines = path.read_bytes().split(b'\n')
+  except FileNotFoundError:
     return
-  lines = path.read_bytes().split(b'\n')
+  except OSError as error:
+    raise UserError(
+      f'workdir: {path} cannot be read: {error.strerror}'
+    ) from None
   for number, line in enumerate(lines[:-1], start=1):
     try:
       yield _parse(line, num_members)
@@ -149,7 +166,7 @@ def _parse(line, num_members):
 
 
 def _load_run(folder, label, varying):
-  members = read_json(folder / 'members.json')
+  members = read_members(folder / 'members.json')
   steps, metrics = read_curves(folder / 'curves.jsonl', len(members))
   summary = read_json(folder / 'summary.json', {})
   config = read_json(folder / 'config.json', {})

@@ -78,11 +78,26 @@ class Study:
     """
     if not hosts.on_first(self._is_claimed):
       for case in self.cases:
-        train.check(case.config, self._tuning(case)[1])
+        train.check(case.config, self._tuning(case)[1], self._most())
       hosts.on_first(lambda: self._create(command))
 
+  def _most(self):
+    """Members of the largest run of those that are reported."""
+    return self.settings.seeds * max(1, len(search.rates(self.settings)))
+
+  def _check_places(self):
+    """Refuses what is in the way of a file that is written hours later."""
+    for name in ('', 'runs', 'figures'):
+      records.check_folder(self.path / name)
+    for name in ('choice.json', 'times.json', 'report.html'):
+      if (self.path / name).is_dir():
+        raise UserError(
+          f'workdir: {self.path / name} is a folder; must be a file, or not '
+          'there; move it away'
+        )
+
   def _is_claimed(self):
-    records.check_folder(self.path)
+    self._check_places()
     path = self.path / 'config.json'
     if not path.exists():
       return False
@@ -224,14 +239,30 @@ def final_accuracy(folder: pathlib.Path) -> tuple[np.ndarray, float]:
   """Each member's last validation accuracy; chance for one that diverged."""
   summary = records.read_json(folder / 'summary.json')
   chance = summary['chance']
+  failed = np.array(summary['diverged_at']) >= 0
+  path = folder / records.CURVES
+  try:
+    accuracy = _last_accuracy(path, len(failed))
+  except OSError as error:
+    raise UserError(
+      f'workdir: {path} cannot be read: {error.strerror}; delete {folder} to '
+      'train it again'
+    ) from None
+  except (ValueError, TypeError, LookupError, AttributeError) as error:
+    raise UserError(
+      f'workdir: {path} does not hold the curves of {len(failed)} members '
+      f'({type(error).__name__}: {error}); delete {folder} to train it again'
+    ) from None
+  return np.where(failed, chance, accuracy), chance
+
+
+def _last_accuracy(path, num_members):
   last = [
     json.loads(line)['metrics'].get('validation/accuracy')
-    for line in (folder / 'curves.jsonl').read_text().splitlines()
+    for line in path.read_text().splitlines()
   ]
   accuracy = [m for m in last if m is not None][-1]
-  accuracy = np.array(accuracy, np.float64)[:, -1]
-  failed = np.array(summary['diverged_at']) >= 0
-  return np.where(failed, chance, accuracy), chance
+  return np.array(accuracy, np.float64)[:, -1].reshape(num_members)
 
 
 def _with(config, values):

@@ -9,7 +9,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from bn_jax import config as config_lib
-from bn_jax import data, events, hosts, stopping, trees
+from bn_jax import data, events, hosts, layout, stopping, trees
 from bn_jax.errors import UserError
 from bn_jax.population import Population
 from bn_jax.records import Workdir
@@ -50,20 +50,26 @@ def fit(
 
   def look():
     folder.check(config, members)
-    return folder.read('summary')
+    return folder.summary(len(members), test)
 
   done = hosts.on_first(look)
   if done is not None:
     progress(config['num_train_steps'])
     return done
+  layout.check_chunk(config, len(members))
   dataset = _dataset(config, data_config)
   loop = _Loop(config, dataset, members, folder, progress, test)
   hosts.on_first(lambda: folder.create(config, members))
   return loop.run()
 
 
-def check(config, members: list[dict]) -> None:
+def check(config, members: list[dict], most: int = 0) -> None:
   """Refuses what `fit` would, and writes nothing.
+
+  Args:
+    config: A run's ConfigDict.
+    members: As for `fit`.
+    most: How many members another run of the config has, if more.
 
   Raises:
     UserError: For a config, data set or strategy that cannot be used.
@@ -71,6 +77,7 @@ def check(config, members: list[dict]) -> None:
   config_lib.validate(config)
   config, data_config = config.to_dict(), config.data
   events.check(config)
+  layout.check_chunk(config, max(most, len(members)))
   Population(config, _dataset(config, data_config), members[:1]).check()
 
 

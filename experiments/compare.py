@@ -37,7 +37,7 @@ def main(argv):
   source = flags.reproduce or flags.config
   print(f'bn_jax compare: {source} -> {flags.workdir}', flush=True)
 
-  from bn_jax import devices, hosts, progress, report, study
+  from bn_jax import devices, hosts, progress, records, report, study
 
   devices.set_up(flags.coordinator, flags.num_processes, flags.process_id)
   comparison = study.Study(make_config, settings, flags.workdir)
@@ -45,7 +45,8 @@ def main(argv):
   with progress.bar(comparison.total_steps()) as advance:
     comparison.run(advance)
   if hosts.first():
-    page = report.write(flags.workdir)
+    with records.writing(flags.workdir):
+      page = report.write(flags.workdir)
     report.print_table(flags.workdir)
     print(f'report: {page}')
     if flags.reproduce:

@@ -13,6 +13,8 @@ command goes on with what was interrupted. To read the curves:
   results.load('runs/bn')
 """
 
+import math
+
 from bn_jax import cli
 
 
@@ -44,17 +46,18 @@ def main(argv):
       test=True,
       progress=lambda steps: advance('training', steps),
     )
-  (accuracy,), (loss,) = summary['test/accuracy'], summary['test/loss']
+  accuracy, loss = (
+    math.nan if x is None else x
+    for x in summary['test/accuracy'] + summary['test/loss']
+  )
   (diverged,) = summary['diverged_at']
   scores = (
     f'diverged at step {diverged}, '
     if diverged >= 0
     else f'test accuracy {accuracy:.4f}, test loss {loss:.4f}, '
   )
-  print(
-    f'{scores}{summary["parameters"]:,} parameters, '
-    f'{summary["steps_per_second"]:,.0f} steps/s'
-  )
+  speed = summary['steps_per_second'] or math.nan  # of none if it ended anew
+  print(f'{scores}{summary["parameters"]:,} parameters, {speed:,.0f} steps/s')
 
 
 if __name__ == '__main__':

@@ -24,13 +24,16 @@ def as_it_is(monkeypatch):
   monkeypatch.setattr(devices, 'set_up', lambda *_: None)
 
 
-def fails(capsys, main, argv):
-  """Runs a command that has to fail; returns what its one line says."""
+def fails(capsys, main, argv, began=False):
+  """Runs a command that has to fail; returns what its one line says.
+
+  Where it `began`, its progress stands before the line.
+  """
   with pytest.raises(SystemExit) as ended:
     cli.run(main, [str(word) for word in argv])
   lines = [x for x in capsys.readouterr().err.splitlines() if x]
   assert ended.value.code == 2, lines
-  (line,) = lines
+  (line,) = lines[-1:] if began else lines
   kind, _, message = line.partition(': ')
   assert kind == 'error'
   return message

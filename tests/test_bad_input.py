@@ -1,7 +1,7 @@
 """Commands and config files that cannot be: one line, exit code 2.
 
 Fields are in tests/test_bad_overrides.py, workdirs in test_bad_workdirs.py,
-data sets in test_bad_sets.py.
+data sets in test_bad_sets.py, `watch` in test_bad_watch.py.
 """
 
 import os
@@ -14,7 +14,7 @@ from refusals import FILE, GOOD, SMALL, as_it_is, fails, refused  # noqa: F401
 
 from bn_jax import devices
 from bn_jax.errors import UserError
-from experiments import compare, train, watch
+from experiments import compare, train
 
 
 def config_file(folder, text):
@@ -98,6 +98,19 @@ COMMANDS = [
     'data.data_dir',
     '/nowhere',
   ),
+  *[
+    (
+      main,
+      f'--config={FILE} --config.num_train_steps=2000000000 '
+      f'--config.log.eval_every=2000000000 --config.log.every=10',
+      'log.eval_every: 2000000000; the indices of 2000000000 steps take',
+      holds,
+    )
+    for main, holds in [
+      (train.main, 'at most 2684350, for 1 GiB'),
+      (compare.main, 'GiB (10 members, batch_size 100); at most 268430'),
+    ]
+  ],
   (compare.main, f'--config={FILE}:none', 'no file', FILE),
   (compare.main, f'--config={FILE} --seeds=many', '--seeds', "'many'"),
   (compare.main, f'--config={FILE} --seeds=0', 'seeds: 0; at least 1'),
@@ -140,21 +153,6 @@ def test_a_coordinator(where):
   with pytest.raises(UserError) as error:
     devices.check(where, 2, 0)
   assert str(error.value) == f'--coordinator: {where!r}; must be HOST:PORT'
-
-
-# Of `watch`, which has DIR in place of --workdir and no config.
-@pytest.mark.parametrize(
-  'words, message',
-  [
-    ([''], 'flags: DIR is empty; it must name a folder'),
-    (['A', 'B'], "flags: 'B' is unknown; allowed are --help, --once, -h"),
-    (['A', '--onc'], "flags: '--onc' is unknown; did you mean --once?"),
-    ([], 'flags: the following arguments are required: DIR'),
-    (['A', '--config.seed=1'], "flags: '--config.seed=1'; there is no config"),
-  ],
-)
-def test_what_watch_cannot_take(words, message, capsys):
-  assert fails(capsys, watch.main, words).startswith(message)
 
 
 def test_a_config_without_sweep_cannot_be_compared(capsys, tmp_path):

@@ -1,11 +1,12 @@
 """What the files of a study or run say about how far it is."""
 
 import json
+import operator
 import pathlib
 import time
 from typing import Any, NamedTuple
 
-from bn_jax.errors import UserError
+from bn_jax.errors import UserError, read_json
 
 ACCURACY = 'validation/accuracy'
 
@@ -64,18 +65,28 @@ class Watcher:
       UserError: It is neither a study nor a run.
     """
     self.path = pathlib.Path(workdir)
-    config = _json(self.path / 'config.json')
+    config = read_json(self.path / 'config.json', default=None)
     if config is None:
       raise UserError(
         f'DIR: {workdir} is no study and no run{_near(self.path)}'
       )
     self._settings = config.get('study')
-    if self._settings:
-      self._runs = list(self._of_study(config))
-    else:
-      strategy = '+'.join(config['strategies']) or 'none'
-      steps = config['num_train_steps']
-      self._runs = [_Run(self.path, (strategy, '', ''), 1, 1, steps)]
+    try:
+      self._runs = list(
+        self._of_study(config)
+        if self._settings is not None
+        else self._of_run(config)
+      )
+    except (ArithmeticError, AttributeError, LookupError, TypeError) as error:
+      raise UserError(
+        f'DIR: {self.path / "config.json"} is not the config of a study or a '
+        f'run ({type(error).__name__}: {error})'
+      ) from None
+
+  def _of_run(self, config):
+    strategy = '+'.join(config['strategies']) or 'none'
+    steps = operator.index(config['num_train_steps'])
+    yield _Run(self.path, (strategy, '', ''), 1, 1, steps)
 
   def _of_study(self, config):
     study = self._settings
@@ -90,7 +101,8 @@ class Watcher:
       for name, case in config['cases'].items() if members else ():
         _, strategy, variant = (*name.split('-', 2), '')[:3]
         folder = self.path / 'runs' / (phase + name.removeprefix('case'))
-        names, steps = (strategy, variant, phase), case['num_train_steps']
+        names = strategy, variant, phase
+        steps = operator.index(case['num_train_steps'])
         yield _Run(folder, names, members, together, steps)
 
   def look(self) -> Picture:
@@ -138,10 +150,10 @@ class _Run:
   def _read(self):
     path = self._folder / 'curves.jsonl'
     # First, so that a run that ends meanwhile is whole.
-    summary = _json(self._folder / 'summary.json')
+    summary = read_json(self._folder / 'summary.json', default=None)
     if path.exists():
       self._read_curves(path)
-    members = _json(self._folder / 'members.json')
+    members = read_json(self._folder / 'members.json', list, None)
     self._members = len(members) if members else self._members
     self._summary = summary
     self.began = _changed(self._folder / 'config.json')
@@ -160,9 +172,12 @@ class _Run:
       self._read_new(path)
 
   def _read_new(self, path):
-    with open(path, 'rb') as file:
-      file.seek(self._offset)
-      new = file.read()
+    try:
+      with open(path, 'rb') as file:
+        file.seek(self._offset)
+        new = file.read()
+    except OSError as error:
+      raise UserError(f'{path} cannot be read: {error.strerror}') from None
     # A line without its end is being written.
     whole = new[: new.rfind(b'\n') + 1]
     for line in whole.splitlines():
@@ -172,7 +187,7 @@ class _Run:
         last = chunk['metrics'].get(ACCURACY)
         if last:
           self._accuracies = tuple(row[-1] for row in last)
-      except (ValueError, TypeError, KeyError, IndexError) as error:
+      except (ValueError, TypeError, LookupError, AttributeError) as error:
         raise UserError(
           f'{path}: not a chunk of curves: {type(error).__name__}: {error}'
         ) from None
@@ -188,18 +203,10 @@ def _changed(path) -> float:
     return 0.0
 
 
-def _json(path):
-  try:
-    return json.loads(path.read_text())
-  except (FileNotFoundError, NotADirectoryError):
-    return None
-  except ValueError as error:
-    raise UserError(f'{path}: not JSON: {error}') from None
-
-
 def _near(path) -> str:
   if not path.is_dir():
-    return '; there is no such folder'
+    what = 'it is a file' if path.exists() else 'there is no such folder'
+    return f'; {what}'
   inside = sorted(p.parent.name for p in path.glob('*/config.json'))
   if not inside:
     return ', which have a config.json'
