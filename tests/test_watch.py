@@ -5,6 +5,7 @@ run that went back to its checkpoint, a folder by another name than the
 study's, an end before the study's, a corrupt file that is passed over.
 """
 
+import functools
 import json
 import os
 import pathlib
@@ -206,7 +207,9 @@ def test_failures_are_counted_as_the_report_counts_them(tmp_path):
 
 @pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_the_watching_alone(tmp_path, number):
-  running = command(in_mid_run(tmp_path / 'study'))
+  # What a shell starts in the background ignores Ctrl-C, and so would this.
+  heard = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+  running = command(in_mid_run(tmp_path / 'study'), preexec_fn=heard)
   with pytest.raises(subprocess.TimeoutExpired):
     running.wait(timeout=6)
   running.send_signal(number)
