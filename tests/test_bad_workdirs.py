@@ -10,14 +10,17 @@ from bn_jax import cli, devices
 from experiments import compare, train
 
 
-@pytest.fixture(scope='module')
-def trained(tmp_path_factory):
-  """A run that was trained to its end."""
-  folder = tmp_path_factory.mktemp('trained') / 'run'
+def ended(folder, main, words):
+  """The workdir of a command that has run to its end."""
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(devices, 'set_up', lambda *_: None)
-    cli.run(train.main, [*GOOD, f'--workdir={folder}'])
+    cli.run(main, [*words, f'--workdir={folder}'])
   return folder
+
+
+@pytest.fixture(scope='module')
+def trained(tmp_path_factory):
+  return ended(tmp_path_factory.mktemp('trained') / 'run', train.main, GOOD)
 
 
 def other_config(run):
@@ -165,10 +168,7 @@ def test_a_summary_that_was_not_scored_is_no_end(trained, capsys, tmp_path):
 def compared(tmp_path_factory):
   """A study of one trial and two seeds, with its report."""
   folder = tmp_path_factory.mktemp('compared') / 'study'
-  with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(devices, 'set_up', lambda *_: None)
-    cli.run(compare.main, [*STUDY, f'--workdir={folder}'])
-  return folder
+  return ended(folder, compare.main, STUDY)
 
 
 STUDY = [
