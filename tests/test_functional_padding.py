@@ -9,6 +9,7 @@ import pytest
 
 import bn_jax
 from bn_jax import functional
+from bn_jax.layers.decorrelated_batch_norm import DecorrelatedBatchNorm
 from bn_jax.layers.ghost_batch_norm import GhostBatchNorm
 
 PADDING = [np.nan, np.inf, -np.inf]
@@ -138,10 +139,17 @@ def test_padding_with_constant_statistics(stop):
   equal(found, grad(padded(x, mask, 0), scale, bias))
 
 
-@pytest.mark.parametrize(
-  'layer', [bn_jax.BatchNorm(), GhostBatchNorm(4)], ids=['BatchNorm', 'Ghost']
-)
-def test_padding_in_the_layers(layer):
+LAYERS = {
+  'BatchNorm': bn_jax.BatchNorm(),
+  'Ghost': GhostBatchNorm(4),
+  'Decorrelated': DecorrelatedBatchNorm(3),
+}
+
+
+@pytest.mark.parametrize('running', [False, True])
+@pytest.mark.parametrize('layer', LAYERS.values(), ids=LAYERS)
+def test_padding_in_the_layers(layer, running):
+  """Fault: a layer that hands padding on by its running statistics."""
   x = draw()[0]
   mask = MASKS['rows']
   variables = layer.init(jax.random.key(0), x, False)
@@ -152,7 +160,7 @@ def test_padding_in_the_layers(layer):
       y, new = layer.apply(
         {**variables, 'params': params},
         x,
-        False,
+        running,
         mask=mask,
         mutable=['batch_stats'],
       )

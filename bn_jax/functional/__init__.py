@@ -1,6 +1,6 @@
 """Batch normalization as pure functions over arrays; no Flax needed."""
 
-from bn_jax.functional.batch_norm import batch_norm
+from bn_jax.functional.batch_norm import batch_norm, without_padding
 from bn_jax.functional.moments import Moments, moments
 from bn_jax.functional.normalize import normalize
 from bn_jax.functional.running import (
@@ -17,4 +17,5 @@ __all__ = [
   'normalize',
   'unbiased_variance',
   'update_running',
+  'without_padding',
 ]

@@ -88,7 +88,7 @@ def _batch_norm(static, x, scale, bias, mask, epsilon):
   @axes_lib.recompute
   def run(x, scale, bias, mask, epsilon):
     if mask is not None:
-      x = _without_padding(x, mask)
+      x = without_padding(x, mask)
     found, rest = moments_of(
       x.astype(static.least), mask, static.axes, static.group
     )
@@ -114,8 +114,8 @@ def check_stop_gradient(names):
   return names
 
 
-def _without_padding(x, mask):
-  """x with 0 for what is masked and not finite.
+def without_padding(x, mask):
+  """x with 0 for what is masked out and not finite.
 
   The statistics leave it out as it is; but the output is x times a factor,
   and the factor's gradient x times the output's: 0 * NaN is NaN.

@@ -80,7 +80,8 @@ class BatchNorm(nn.Module):
       x: an array, real or complex floating point, any rank >= 1.
       use_running_average: the attribute, given here instead.
       mask: booleans of a shape that broadcasts to x's: the positions that the
-        statistics are taken over.
+        statistics are taken over. A NaN or an infinity elsewhere counts as 0,
+        with running statistics, too.
 
     Returns:
       The normalized array, of x's shape. If 'intermediates' is mutable, the
@@ -127,7 +128,8 @@ class BatchNorm(nn.Module):
     return scale, make('bias', self.bias_init, self.use_bias)
 
   def _by_running(self, x, running, scale, bias, *, mask, dtype):
-    del mask
+    if mask is not None:
+      x = functional.without_padding(x, mask)
     y = functional.normalize(
       x,
       running['mean'].value,

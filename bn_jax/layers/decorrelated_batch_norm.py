@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax.linen import dtypes
 
+from bn_jax import functional
 from bn_jax.errors import pick
 
 
@@ -105,6 +106,7 @@ class DecorrelatedBatchNorm(nn.Module):
     flat = flat.reshape(-1, units // size, size)
     if mask is not None:
       mask = jnp.broadcast_to(mask[..., :1], (*x.shape[:-1], 1)).reshape(-1)
+      flat = functional.without_padding(flat, mask[:, None, None])
     mean, cov = self._statistics(flat, use_running_average, mask)
     cov = cov + self.epsilon * jnp.eye(size, dtype=cov.dtype)
     y = whiten(flat, mean, cov, self.method).reshape(x.shape)

@@ -59,8 +59,9 @@ class GhostBatchNorm(nn.Module):
       if not use_running_average:
         return self._by_groups(x, mask, scale, bias, dtype)
       mean, var = running['mean'].value, running['var'].value
+      given = x if mask is None else functional.without_padding(x, mask)
       y = functional.normalize(
-        x, mean, var, scale, bias, epsilon=self.epsilon, dtype=dtype
+        given, mean, var, scale, bias, epsilon=self.epsilon, dtype=dtype
       )
       return y, None
 
