@@ -4,7 +4,10 @@ import os
 
 import jax
 import pytest
+import resuming
 import tiny
+
+from bn_jax import train
 
 # Before the first device is touched, and not in the environment: programs
 # that a test starts find the machine as it is.
@@ -48,3 +51,24 @@ def num_devices(monkeypatch):
     monkeypatch.setattr(jax, 'devices', lambda *_: every[:number])
 
   return limit
+
+
+@pytest.fixture
+def clouds(monkeypatch, num_devices):
+  """Runs learn to tell clouds apart, on two devices."""
+  monkeypatch.setattr(train, 'load', lambda config: tiny.dataset())
+  num_devices(2)
+
+
+@pytest.fixture(scope='module')
+def undisturbed(tmp_path_factory):
+  """Made by the first test that asks, with the patches of that test."""
+  return tmp_path_factory.mktemp('undisturbed')
+
+
+@pytest.fixture
+def wanted(clouds, undisturbed):
+  """What a run that nothing stopped leaves."""
+  if not (undisturbed / 'summary.json').exists():
+    resuming.fit(undisturbed)
+  return resuming.ended(undisturbed)

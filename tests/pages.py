@@ -92,3 +92,7 @@ def _commands(line):
     if word in PROGRAMS:
       return [[w for w in words[i:] if w != '&']]
   return [[UNKNOWN, line]]
+
+
+HOW_TO = [n for n in NAMES if n.startswith('add_a_')]
+WITH_COMMANDS = [n for n in NAMES if commands(n)]

@@ -1,6 +1,7 @@
 """Writes studies with made-up numbers in the layout that records.py writes."""
 
 import json
+import re
 
 import numpy as np
 
@@ -254,3 +255,16 @@ def _times(strategy, variant):
   seconds = seconds * (1 if strategy == 'none' else noise)
   about = {'strategy': strategy, 'variant': variant}
   return about | {'seconds_per_step': seconds.tolist()}
+
+
+def write_whole_study(folder):
+  """A finished study with what any plot on a page asks for."""
+  variants = ('model.depth=6', 'model.depth=8')
+  write_study(folder, variants=variants)
+  for run in folder.glob('runs/*/curves.jsonl'):
+    line = run.read_text().splitlines()[0]
+    tails = [f'"site_5/p{p}": ' for p in (15, 50, 85)]
+    mean = re.search(r'"site_5/mean": (\[\[.*?\]\])', line)[1]
+    more = ', '.join(tail + mean for tail in tails)
+    text = run.read_text().replace('"metrics": {', f'"metrics": {{{more}, ', 1)
+    run.write_text(text)

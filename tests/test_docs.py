@@ -1,7 +1,7 @@
 """The site builds, and what the pages tell people to type works.
 
-The fast tests parse each command and build its configs; the slow ones follow a
-page from its first line to its last in a copy of the tree.
+These tests parse each command and build its configs; test_docs_followed.py runs
+them.
 
 Planted and seen: a link to no page, a font from another host, a page in no
 navigation, a misspelt flag, a field that no config has, a target that the
@@ -19,47 +19,18 @@ import subprocess
 import sys
 import tomllib
 
-import jax
 import matplotlib
 import numpy as np
 import pages
 import pytest
 import synthetic
 import tiny
-import tiny_sets
 
 from bn_jax import models, plots, progress, strategies
 from bn_jax.config import default
 
 ROOT = pages.ROOT
-SMALL = (
-  '--config.num_train_steps=4',
-  '--config.log.every=2',
-  '--config.log.eval_every=4',
-  '--config.batch_size=16',
-  '--config.data.limit=200',
-)
-# What makes a command small where it is run.
-TINY = {
-  'experiments.train': SMALL,
-  'experiments.compare': ('--trials=1', '--seeds=2', *SMALL),
-  'experiments.claims': ('--only=linear_chain', '--quick'),
-  'experiments.conformance': ('--case=mask', '--peers=bn_jax,flax_linen'),
-  'experiments.benchmark': ('--help',),  # they take their time
-  'experiments.watch': ('--once',),
-}
-READERS = ('experiments.watch',)  # of a finished study
-# Of several processes or devices; tests/test_hosts.py runs them.
-SPREAD = ('--coordinator', '--num-processes', '--process-id', '--config.mesh')
-# Sets that are not here are made, as small as they can be.
-SETS = {
-  'mnist': (28, 28, 1),
-  'fashion_mnist': (28, 28, 1),
-  'cifar10': (32, 32, 3),
-}
 PEERS = ('haiku', 'equinox', 'keras', 'torch')
-HOW_TO = [n for n in pages.NAMES if n.startswith('add_a_')]
-WITH_COMMANDS = [n for n in pages.NAMES if pages.commands(n)]
 WITH_PYTHON = [n for n in pages.NAMES if pages.python(n)]
 
 
@@ -189,7 +160,7 @@ CHECKS = {
 }
 
 
-@pytest.mark.parametrize('name', WITH_COMMANDS)
+@pytest.mark.parametrize('name', pages.WITH_COMMANDS)
 def test_every_command_can_begin(name, house, monkeypatch):
   """Its flags are known, and its configs can be built with what it sets."""
   house(name)
@@ -212,19 +183,6 @@ def test_every_command_can_begin(name, house, monkeypatch):
     CHECKS[program](words, name)
 
 
-def study(folder):
-  """A finished study with what any plot on a page asks for."""
-  variants = ('model.depth=6', 'model.depth=8')
-  synthetic.write_study(folder, variants=variants)
-  for run in folder.glob('runs/*/curves.jsonl'):
-    line = run.read_text().splitlines()[0]
-    tails = [f'"site_5/p{p}": ' for p in (15, 50, 85)]
-    mean = re.search(r'"site_5/mean": (\[\[.*?\]\])', line)[1]
-    more = ', '.join(tail + mean for tail in tails)
-    text = run.read_text().replace('"metrics": {', f'"metrics": {{{more}, ', 1)
-    run.write_text(text)
-
-
 def prelude(name):
   """What a block of Python is the continuation of."""
   if name == 'README.md':
@@ -242,7 +200,7 @@ def test_every_block_of_python_runs(name, house):
   for text in pages.python(name):
     for folder in set(re.findall(r"'(runs/\w+)'", text)):
       if not pathlib.Path(folder).exists():
-        study(pathlib.Path(folder))
+        synthetic.write_whole_study(pathlib.Path(folder))
     code = compile(text, name, 'exec')
     try:
       exec(code, names)
@@ -287,7 +245,7 @@ def gallery():
 
 
 def test_the_gallery_has_every_plot_with_its_picture(tmp_path):
-  study(tmp_path / 'study')
+  synthetic.write_whole_study(tmp_path / 'study')
   drawn = dict(gallery().draw(tmp_path / 'study'))
   public = set(plots.__all__) - {'label', 'styles'}
   assert set(drawn) == public
@@ -297,89 +255,3 @@ def test_the_gallery_has_every_plot_with_its_picture(tmp_path):
     assert 0 < picture.stat().st_size < 100_000
     assert plots.__dict__[name].__doc__
   assert len(list((ROOT / 'docs/figures/gallery').iterdir())) == len(public)
-
-
-@pytest.fixture(scope='module')
-def sets(tmp_path_factory):
-  """The folder of the sets that the pages' commands name."""
-  folder = tmp_path_factory.mktemp('sets')
-  for name, shape in SETS.items():
-    tiny_sets.tiny(folder, name, shape=lambda i, shape=shape: shape)
-  return folder
-
-
-@pytest.fixture
-def tree(tmp_path, sets):
-  """A copy of the tree, and how a command runs in it."""
-  for name in ('bn_jax', 'configs', 'docs', 'experiments', 'tests'):
-    shutil.copytree(ROOT / name, tmp_path / name)
-  for name in ('README.md', 'Makefile', 'pyproject.toml', 'mkdocs.yml'):
-    shutil.copy(ROOT / name, tmp_path / name)
-  environment = {
-    **os.environ,
-    'TFDS_DATA_DIR': str(sets),
-    'JAX_COMPILATION_CACHE_DIR': jax.config.jax_compilation_cache_dir,
-  }
-
-  def run(*words):
-    done = subprocess.run(
-      [sys.executable, *words],
-      cwd=tmp_path,
-      env=environment,
-      capture_output=True,
-      text=True,
-      timeout=900,
-    )
-    assert done.returncode == 0, f'{words}: {done.stdout}{done.stderr}'
-    return done.stdout
-
-  run.folder, run.sets = tmp_path, sets
-  return run
-
-
-def small(words, sets):
-  """A command that ends soon; the last of two same flags counts."""
-  if words[:1] != ['-m'] or words[1] not in TINY or '--reproduce' in words:
-    return words
-  words = [sets if w == 'DIR' else w.replace('=DIR', f'={sets}') for w in words]
-  words = [w for w in words if not w.startswith(SPREAD)]
-  return [*map(str, words), *TINY[words[1]]]
-
-
-def follow(tree, name):
-  """Does what a page says, from its first block to its last."""
-  for block in pages.blocks(name):
-    if block.title:
-      target = tree.folder / block.title
-      target.parent.mkdir(parents=True, exist_ok=True)
-      target.write_text(block.text)
-  outputs = []
-  for program, *words in pages.commands(name):
-    if words[1:] and words[1].startswith(('docs.snippets.', *READERS)):
-      shutil.rmtree(tree.folder / words[2], ignore_errors=True)
-      study(tree.folder / words[2])  # they need more than a tiny one has
-    if '--reproduce' in words:
-      config = f'--config={ROOT}/configs/mnist1d_mlp.py'
-      given = ['-m', 'experiments.compare', config, '--workdir=DIR']
-      tree(*given, '--strategies=none,lsuv', *TINY['experiments.compare'])
-    if program == 'python':
-      outputs.append(tree(*small(words, tree.sets)))
-  return outputs
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize('name', HOW_TO)
-def test_a_how_to_can_be_followed_to_its_end(name, tree):
-  outputs = follow(tree, name)
-  assert outputs
-  if name == 'add_a_strategy.md':
-    assert re.search(r'^my_norm ', outputs[0], re.M), 'no row in the table'
-    assert 'my_norm' in (tree.folder / 'runs/my_norm/report.html').read_text()
-  for text in pages.python(name):
-    tree('-c', text)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize('name', [n for n in WITH_COMMANDS if n not in HOW_TO])
-def test_the_commands_of_a_page_run(name, tree):
-  follow(tree, name)

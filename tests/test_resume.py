@@ -1,57 +1,19 @@
 """A run that was stopped, in whatever way, ends as if it had not been."""
 
-import errno
 import itertools
-import json
 import os
-import resource
 import shutil
 import signal
-import subprocess
 import threading
 
 import pytest
 import tiny
+from resuming import CURVES, MEMBERS, ended, fit, stop_after, stopped_at
 
 from bn_jax import checkpoints, hosts, records, stopping, train
 from bn_jax.errors import UserError
 
-MEMBERS = [tiny.member(s, optimizer__learning_rate=0.1) for s in (0, 1)]
-STEPS, CHUNK = 40, 10
-CURVES = 'curves.jsonl'
-
-
-@pytest.fixture(autouse=True)
-def tiny_data(monkeypatch, num_devices):
-  monkeypatch.setattr(train, 'load', lambda config: tiny.dataset())
-  num_devices(2)
-
-
-def fit(path, chained=('batch_norm',), members=MEMBERS, **fields):
-  small = {'num_train_steps': STEPS, 'model__width': 4, 'model__depth': 1}
-  fields = {**small, 'checkpoint__seconds': 0.0, **fields}
-  return train.fit(tiny.config(chained, **fields), members, path, test=True)
-
-
-def ended(path):
-  """Everything that must not depend on what happened on the way."""
-  summary = json.loads((path / 'summary.json').read_text())
-  for name in ('seconds', 'steps_per_second'):
-    summary.pop(name)
-  return (path / CURVES).read_bytes(), summary
-
-
-@pytest.fixture(scope='module')
-def undisturbed(tmp_path_factory):
-  """Made by the first test that asks, with the patches of that test."""
-  return tmp_path_factory.mktemp('undisturbed')
-
-
-@pytest.fixture
-def wanted(undisturbed):
-  if not (undisturbed / 'summary.json').exists():
-    fit(undisturbed)
-  return ended(undisturbed)
+pytestmark = pytest.mark.usefixtures('clouds')
 
 
 class Killed(BaseException):
@@ -93,20 +55,6 @@ def test_a_run_killed_at_every_write_ends_as_if_undisturbed(tmp_path, wanted):
         continue
   assert moment > 10
   assert ended(tmp_path) == wanted
-
-
-def stop_after(monkeypatch, chunks, number=signal.SIGTERM):
-  """Sends the process a signal while it takes its n-th chunk of steps."""
-  left = itertools.count(chunks, -1)
-  population = train.Rounds
-  take = population.train
-
-  def call(*args):
-    if next(left) == 1:
-      signal.raise_signal(number)
-    return take(*args)
-
-  monkeypatch.setattr(population, 'train', call)
 
 
 @pytest.mark.parametrize(
@@ -161,15 +109,6 @@ def test_signals_are_left_alone_outside_of_the_main_thread():
   thread.start()
   thread.join()
   assert seen == [signal.SIG_DFL]
-
-
-def stopped_at(path, chunks=4, **fields):
-  """A run that stands still after some chunks, with its checkpoints."""
-  with pytest.MonkeyPatch.context() as patch:
-    stop_after(patch, chunks)
-    with pytest.raises(stopping.Stopped):
-      fit(path, **fields)
-  return sorted(p.name for p in (path / 'checkpoints').iterdir())
 
 
 def largest_file(folder):
@@ -276,84 +215,6 @@ def test_a_run_resumes_on_another_number_of_devices(
   num_devices(1)
   fit(tmp_path / 'run', members=three)
   assert ended(tmp_path / 'run') == ended(tmp_path / 'whole')
-
-
-def test_a_disk_that_fills_up_ends_the_run_in_one_line(
-  tmp_path, monkeypatch, wanted
-):
-  """Fault: `append` outside of `written`."""
-  writes = itertools.count(7, -1)
-  sync = os.fsync
-
-  def full(file):
-    if next(writes) <= 0:
-      raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    sync(file)
-
-  with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(records.os, 'fsync', full)
-    with pytest.raises(UserError) as error:
-      fit(tmp_path)
-  message = str(error.value)
-  assert 'cannot be written: No space left on device' in message
-  assert '\n' not in message
-  fit(tmp_path)
-  assert ended(tmp_path) == wanted
-
-
-def test_a_file_that_may_not_grow_ends_the_run_in_one_line(tmp_path, wanted):
-  """The real thing, a limit on a file's size, for curves and checkpoints."""
-  stopped_at(tmp_path, 3)
-  size = (tmp_path / CURVES).stat().st_size
-  before = resource.getrlimit(resource.RLIMIT_FSIZE)
-  ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-  resource.setrlimit(resource.RLIMIT_FSIZE, (size + 100, before[1]))
-  try:
-    with pytest.raises(UserError, match=r'cannot be written.*too large'):
-      fit(tmp_path, checkpoint__seconds=0.0)
-  finally:
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    signal.signal(signal.SIGXFSZ, ignored)
-  fit(tmp_path)
-  assert ended(tmp_path) == wanted
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-  """A disk of its own; calling it with a size in KiB makes it that large."""
-  folder = tmp_path / 'disk'
-  folder.mkdir()
-
-  def sized(kib, how='remount,'):
-    command = ['mount', '-t', 'tmpfs', '-o', f'{how}size={kib}k', 'tmpfs']
-    try:
-      done = subprocess.run([*command, str(folder)], capture_output=True)
-    except OSError:
-      pytest.skip('there is no mount')
-    if done.returncode:
-      pytest.skip('this user may not mount')
-    return folder
-
-  yield lambda kib: sized(kib, 'remount,' if folder.is_mount() else '')
-  if folder.is_mount():
-    subprocess.run(['umount', '--lazy', str(folder)], check=True)
-
-
-@pytest.mark.parametrize('kib', [4, 16, 64, 128])
-def test_a_disk_that_is_full_ends_the_run_in_one_line(small_disk, wanted, kib):
-  """The real thing: full at the environment, the curves or a checkpoint.
-
-  Fault: `Checkpoints` that lets OSError through.
-  """
-  path = small_disk(kib) / 'run'
-  with pytest.raises(UserError) as error:
-    fit(path)
-  message = str(error.value)
-  assert 'cannot be written' in message and 'No space left' in message
-  assert '\n' not in message
-  small_disk(64 * 1024)
-  fit(path)
-  assert ended(path) == wanted
 
 
 def test_a_line_is_said_by_the_first_process_alone(capsys, monkeypatch):

@@ -11,7 +11,6 @@ import tiny
 from jax.sharding import Mesh, PartitionSpec
 
 from bn_jax import losses, step, strategies, trees
-from bn_jax.layers.site import SiteInfo
 
 pytestmark = pytest.mark.usefixtures('compiles_fast')
 every_strategy = pytest.mark.parametrize('name', strategies.names())
@@ -259,50 +258,3 @@ def test_divergence_is_marked_without_statistics_of_sites():
   assert set(metrics) == {'train/loss', 'train/accuracy'}
   state, _ = run.train_step(broken(state, 'dense_0'), tiny.batch())
   assert (state.diverged_at, state.diverged_site) == (1, -1)
-
-
-# what strategies see
-
-
-def test_forward_lists_sites_bottom_up_with_what_feeds_them():
-  net = tiny.net(['none'])
-  wanted = [SiteInfo(f'site_{i}', f'dense_{i}', (8,)) for i in (0, 1)]
-  assert list(net.forward.sites) == wanted
-  out = net.forward(net.state.params, {})
-  assert list(out.sites) == ['site_0', 'site_1']
-
-
-def test_what_if_reaches_the_sites_above():
-  """Planted: an edit that is recorded and not passed on."""
-  net = tiny.net(['none'])
-  params = net.state.params
-  edit = lambda path, v: v.input / 2 if path == 'site_0' else v.input  # noqa: E731
-  found = net.forward(params, {}, edit=edit)
-  x = net.image @ params['dense_0']['kernel'] + params['dense_0']['bias']
-  near = dict(rtol=1e-4, atol=1e-5)
-  np.testing.assert_allclose(found.sites['site_0'].input, x, **near)
-  np.testing.assert_allclose(found.sites['site_0'].output, x / 2, **near)
-  layer = params['dense_1']
-  x = np.tanh(x / 2) @ layer['kernel'] + layer['bias']
-  np.testing.assert_allclose(found.sites['site_1'].output, x, **near)
-
-
-def test_keys_differ_between_seeds_and_steps(monkeypatch):
-  """Planted: a key that the step is not folded into."""
-
-  def post_step(state, forward):
-    draw = jax.random.normal(forward.key)
-    return state.replace(
-      params=jax.tree.map(lambda x: 0 * x + draw, state.params)
-    )
-
-  edit = strategies.Strategy(post_step=post_step)
-  monkeypatch.setattr(strategies, 'build', lambda *_: edit)
-  program = step.build(tiny.config().to_dict(), tiny.spec())
-  train_step, seen = jax.jit(program.train_step), set()
-  for seed in (0, 1):
-    state = tiny.start(program, seed)
-    for _ in range(2):
-      state, _ = train_step(state, tiny.batch())
-      seen.add(float(state.params['head']['bias'][0]))
-  assert len(seen) == 4
