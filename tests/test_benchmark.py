@@ -110,3 +110,21 @@ def test_allocator_refuses_what_it_does_not_know(monkeypatch, capsys):
 def test_allocator_elsewhere_does_nothing(monkeypatch):
   monkeypatch.setattr(sys, 'platform', 'darwin')
   assert allocator.raise_thresholds() is False
+
+
+@pytest.mark.parametrize(
+  'shape, ours, flax, copy, wanted',
+  [
+    ((60, 100), 1.0, 1.0, 0.1, []),  # small: no bound
+    ((60, 100), 1.5, 1.0, 0.1, ["1.50 of Flax's time, 1.0 asked"]),
+    ((1024, 1024), 1.0, 1.0, 0.6, ["1.00 of Flax's time, 0.9 asked"]),
+    ((1024, 1024), 0.8, 1.0, 0.2, ['4.00 of the bound, 2.0 asked']),
+    ((1024, 1024), 0.9, 1.0, 0.5, []),
+  ],
+)
+def test_page_names_what_misses_the_limits(shape, ours, flax, copy, wanted):
+  times = {('bn_jax', ''): [ours], ('flax', ''): [flax], ('copy', ''): [copy]}
+  row = (shape, 'float32', {}, times)
+  missed = batch_norm._held_against_limits([row])[2:]
+  head = f'- {shape}, as it is: '
+  assert missed == ([head + w for w in wanted] or ['- nothing'])
