@@ -6,7 +6,8 @@
       --config=configs/fashion_mnist_convnet.py:batch_norm
 
 Three 3 x 3 convolutions of 32, 64 and 64 channels, momentum SGD, batches of
-128, five epochs. Duration and accuracy: not measured yet.
+128, five epochs. Measured with batch norm, one seed: 91.5% test accuracy after
+5 min 33 s on 2 cores; on a GPU: not measured.
 """
 
 from bn_jax import config as config_lib

@@ -94,7 +94,7 @@ def figure(measured):
   """The prediction's error over depth, for two sizes of the step."""
   fig, (axes,) = _draw.panels(sharey=True)
   shown = measured['figure']
-  for ax, step in zip(axes, (0.01, 0.1), strict=True):
+  for ax, step in zip(axes, (STEP, 0.1), strict=True):
     for (name, error), color in zip(
       shown['error'].items(), _draw.COLORS, strict=False
     ):

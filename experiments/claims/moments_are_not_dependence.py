@@ -6,7 +6,7 @@ al. 2018 (arXiv 1804.08450) for the whitening.
 
 Measured on a sigmoid network of 4 x 40 units and MNIST-1D, plain gradient
 descent, 1,000 steps, batches of 100, each strategy's learning rate tuned (4
-rates, one seed that is not reported): none, activation_penalty, renormalize,
+rates, two seeds that are not reported): none, activation_penalty, renormalize,
 batch_norm, and decorrelated_batch_norm on two groups of 20 units by ZCA and by
 Cholesky (Gram-Schmidt). On 1,000 held-out examples, with running statistics,
 at initialization and at the end, mean over sites of the normalized values:

@@ -8,11 +8,11 @@ descent, 1,500 steps, batches of 100, for the three forms of the penalty: 9
 weights from 1e-5 to 1e3, for each of them 6 learning rates from 0.001 to 3
 (one seed that is not reported), then 10 seeds at the best rate. On validation
 data at the end: accuracy, and the mean over sites of the distance from
-normalized (root mean over units of m^2 + (s - 1)^2). Batch norm, tuned the
-same way, stands beside it. (A limit: the weights are chosen by the very seeds
-and validation data that are reported, so that the accuracies are a little too
-high: that of the best of all weights more than that of the best normalized
-one.)
+normalized (root mean over units of m^2 + (s - 1)^2). Batch norm, tuned
+alike on two such seeds, stands beside it. (A limit: the weights are chosen by
+the very seeds and validation data that are reported, so that the accuracies are
+a little too high: that of the best of all weights more than that of the best
+normalized one.)
 
 Criterion: units count as normalized where the mean distance over seeds is below
 0.2. The price of normalization is the accuracy of the best weight minus that

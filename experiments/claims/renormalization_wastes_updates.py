@@ -70,6 +70,7 @@ def measure(lab):
     'renormalize: path of the optimizer over path left': way
     / edit['kept'].sum(),
     'renormalize: the same over the way with edits': way / edit['net'].sum(),
+    'batch_norm: cosine of proposals': np.mean(found['batch_norm']['cosine']),
     "renormalize: share undone of each layer's kernel's step": ', '.join(
       f'{share:.3g}' for share in edit['layers'].mean((0, 1, 2))
     ),
