@@ -1,6 +1,6 @@
 """What has to be set before JAX wakes up: host devices, caches, processes.
 
-Floor 0. On a CPU each core becomes a device of its own, because one run per
+On a CPU each core becomes a device of its own, because one run per
 core beats one run on all cores.
 """
 

@@ -1,6 +1,6 @@
 """Several processes as one run: who writes, and what all must know.
 
-Floor 0. With one process every function here is the obvious one.
+With one process every function here is the obvious one.
 """
 
 import json

@@ -1,18 +1,23 @@
 """Being asked to stop: SIGTERM from a scheduler, Ctrl-C from a person.
 
 Floor 0. Inside `deferred` a signal only makes a note, and the loop stops where
-nothing is lost; a second one stops at once. Outside it raises.
+nothing is lost; a second one stops at once, unless it comes within a second:
+timeout(1) and batch systems tell a process and its group, which is one request.
+Outside it raises.
 """
 
 import contextlib
 import signal
 import threading
+import time
 
 # What a command exits with; 75 is EX_TEMPFAIL, "try again", of sysexits.h.
 RESUME_ME = 75
 INTERRUPTED = 130
 
-_asked: list[int] = []
+_TWICE = 1.0  # seconds within which two signals are one request
+
+_asked: list[tuple[int, float]] = []  # signals, and when they came
 
 
 class Stopped(BaseException):
@@ -35,7 +40,7 @@ def requested() -> bool:
 
 def stopped(where: str) -> Stopped:
   """The exception for a run that stops where the signal asked it to."""
-  interrupted = signal.SIGINT in _asked
+  interrupted = signal.SIGINT in [number for number, _ in _asked]
   return Stopped(
     f'stopped {where}; the same command goes on from there',
     INTERRUPTED if interrupted else RESUME_ME,
@@ -47,9 +52,10 @@ def deferred():
   """Lets SIGTERM and SIGINT only set `requested` until the end of the block."""
 
   def note(number, frame):
-    if _asked:
+    now = time.monotonic()
+    if _asked and now - _asked[0][1] > _TWICE:
       _raise(number, frame)
-    _asked.append(number)
+    _asked.append((number, now))
 
   with _handling(note, (signal.SIGTERM, signal.SIGINT)):
     try:

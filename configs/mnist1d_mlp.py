@@ -10,7 +10,7 @@ MLP with 6 hidden layers of 100 sigmoid units, SGD, batches of 100. Sigmoid
 units and depth make the problem that normalization is said to solve; nothing
 has to be downloaded.
 
-The comparison took 2 min 48 s on 2 cores and reached a test accuracy of 70%
+The comparison took 2 min 53 s on 2 cores and reached a test accuracy of 70%
 with `batch_norm`, 65% with `renormalize`, 32% with `activation_penalty`, and
 10% (chance) with `none`. docs/results.md says how far the penalty's row can be
 trusted.

@@ -129,10 +129,10 @@ report.read(MINE).choices[0]['hparams']
 # %% [markdown]
 # ## See it in the comparison
 #
-# The others had 16 trials and 10 seeds, so this is a sketch. The fair
+# The others had 10 trials and 10 seeds, so this is a sketch. The fair
 # comparison is one command, once the file is in `bn_jax/strategies/`:
 #
-#     python -m experiments.compare --config=configs/mnist1d_mlp.py \\
+#     python -m experiments.compare --config=configs/mnist1d_mlp.py \
 #         --workdir=runs/mine --strategies=none,batch_norm,my_layer_norm
 
 # %%

@@ -16,7 +16,7 @@
 #
 # Loads a finished study and draws every figure of its report, each in one
 # line. Nothing is trained here. `make compare` made the study that is shown:
-# MNIST-1D, a network of 6 hidden layers of 100 sigmoid units, the same 16
+# MNIST-1D, a network of 6 hidden layers of 100 sigmoid units, the same 10
 # tuning trials and 10 fresh seeds for each strategy.
 
 # %%

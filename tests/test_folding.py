@@ -7,8 +7,9 @@ import pytest
 from flax import linen as nn
 
 import bn_jax
+from bn_jax import config, step
 from bn_jax.errors import UserError
-from bn_jax.layers.folding import fold_batch_norm
+from bn_jax.layers.folding import find_pairs, fold_batch_norm
 
 KEY = jax.random.key(0)
 
@@ -144,3 +145,29 @@ def test_the_one_that_may_be_meant():
   )
   assert left == {}
   assert [n for n, p in params.items() if 'bias' in p] == ['Conv_0', 'Conv_1']
+
+
+def built(name, strategy, **fields):
+  made = config.default(strategy, name)
+  made.model.update(fields)
+  return step.assemble(made.to_dict(), {}, 10).model
+
+
+@pytest.mark.parametrize(
+  'name, fields, sites',
+  [('convnet', {}, 3), ('resnet', {'depth': 8}, 7), ('mlp', {}, 6)],
+)
+def test_models_of_the_configs_fold_into_those_without(name, fields, sites):
+  x = jax.random.uniform(KEY, (4, 28, 28, 1))
+  model, plain = (built(name, s, **fields) for s in ('batch_norm', 'none'))
+  variables = jax.jit(lambda: model.init(KEY, x, train=False))()
+  variables = randomized(variables)
+  pairs = find_pairs(model, variables, x, train=False)
+  assert len(pairs) == sites
+  params, left = fold_batch_norm(
+    variables['params'], variables['batch_stats'], pairs
+  )
+  assert left == {}
+  wanted = model.apply(variables, x, train=False)
+  found = plain.apply({'params': params}, x, train=False)
+  assert np.abs(found - wanted).max() <= 1e-5 * np.abs(wanted).max()

@@ -257,7 +257,10 @@ Forward and backward pass in training mode, running statistics included, as one
 program (PyTorch eager: forward, then backward; images channels_last where
 nothing else is said). Medians over rounds in which the arms take turns; ratios
 are medians of the ratios within a round. The bound is a measured copy of the
-bytes that 8 passes over the input move: 4 times its size, read and written."""
+bytes that 8 passes over the input move: 4 times its size, read and written.
+`+ malloc` is with glibc's thresholds raised, so that large arrays are kept for
+the next ones (bn_jax/allocator.py): bn_jax, Flax and the copy have it there,
+PyTorch has not, so that its ratios in these rows flatter bn_jax."""
 
 _FROM = 4 << 20  # bytes
 _OTHERS = {'flax': "Flax's time", 'copy': 'the bound'}
