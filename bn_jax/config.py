@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from ml_collections import ConfigDict
 
 from bn_jax import models, optimizers, strategies
+from bn_jax.diagnostics.probes import PROBES
 from bn_jax.errors import UserError, bounded, pick
 
 DTYPES = ('float32', 'bfloat16', 'float16')
@@ -84,6 +85,9 @@ def _log():
   # which.
   log.percentiles = False
   log.unit = 0
+  # What else to ask of each site's normalized units on the last batch of a
+  # row, by name (bn_jax/diagnostics/probes.py): ('correlation', 'wasserstein').
+  log.probes = ()
   # Whether the runs that are reported score the test part, too, each time
   # that they evaluate; for a curve, never for a choice.
   log.test = False
@@ -182,6 +186,8 @@ def validate(config: Mapping) -> None:
     )
   pick('dtype', config['dtype'], DTYPES)
   pick('augment', config['augment'], AUGMENTATIONS)
+  for name in value(config, 'log.probes'):
+    pick('log.probes', name, PROBES)
   pick('mesh.statistics', value(config, 'mesh.statistics'), ('global', 'local'))
   if value(config, 'batch_size') % value(config, 'mesh.data'):
     raise UserError(

@@ -16,6 +16,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from bn_jax import feeding, hosts, scoring
 from bn_jax import step as step_lib
+from bn_jax.diagnostics import probes
 from bn_jax.diagnostics.percentiles import LEVELS, of_unit
 from bn_jax.errors import bounded
 from bn_jax.layout import layout
@@ -218,16 +219,18 @@ class Population:
     gone = state.diverged_at >= 0
     state, metrics = jax.lax.scan(step, state, batches)
     metrics = jax.tree.map(lambda x: jnp.mean(x, axis=0), metrics)
-    if self.config['log']['percentiles']:
+    log = self.config['log']
+    if log['percentiles'] or log['probes']:
       last = jax.tree.map(lambda x: x[-1], batches)
-      metrics |= self._percentiles(state, self._feed.take(data, last))
+      out = self._program.forward(state, self._feed.take(data, last))
+      sites = out.sites.values()
+      metrics |= self._percentiles(sites) if log['percentiles'] else {}
+      metrics |= probes.answers(sites, log['probes'])
     # A member that diverged before is out.
     return state, jax.tree.map(lambda x: jnp.where(gone, jnp.nan, x), metrics)
 
-  def _percentiles(self, state, batch):
-    out = self._program.forward(state, batch)
+  def _percentiles(self, sites):
     unit = self.config['log']['unit']
-    sites = out.sites.values()
     levels = jnp.stack([of_unit(values, unit) for values in sites], axis=-1)
     moments = [values.moments('output') for values in sites]
     return {f'site/p{p}': levels[i] for i, p in enumerate(LEVELS)} | {

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 import pytest
 import tiny
+from scipy import stats
 
 from bn_jax import feeding, scoring
 from bn_jax.data import batch_indices
@@ -157,6 +158,33 @@ def test_percentiles_are_those_of_the_last_batch_of_a_row(data, num_devices):
     for name, wanted in (('mean', unit.mean()), ('var', unit.var())):
       found = metrics[f'{site}/unit_{name}'][0, -1]
       np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize('data', [1, 2])
+def test_probes_are_of_the_last_batch_of_a_row(data, num_devices):
+  """Planted: one device's part of the batch, what leaves the site."""
+  num_devices(data)
+  names = ('correlation', 'wasserstein', 'skewness', 'kurtosis', 'whiteness')
+  fields = {'log.probes': names, 'mesh.data': data}
+  _, state, metrics = trained(MEMBERS[:1], **fields)
+  run = tiny.run(['batch_norm'], **{'model.width': 4})
+  last = batch_indices(3, 9, 1, tiny.BATCH, 96)[0]
+  own = jax.tree.map(lambda x: x[0], state)
+  out = run.forward(own, tiny.dataset().train.read(last)._asdict())
+  for site, values in out.sites.items():
+    x = np.float64(values.normalized)
+    pairs = np.corrcoef(x.T)[~np.eye(4, dtype=bool)]
+    gap = np.cov(x.T, bias=True) - np.eye(4)
+    wanted = {
+      'correlation': np.sqrt(np.mean(pairs**2)),
+      'skewness': np.abs(stats.skew(x)).mean(),
+      'kurtosis': np.abs(stats.kurtosis(x)).mean(),
+      'whiteness': np.linalg.norm(gap) / 2,
+    }
+    for name, value in wanted.items():
+      found = metrics[f'{site}/{name}'][0, -1]
+      np.testing.assert_allclose(found, value, rtol=1e-3, atol=1e-4)
+    assert 0 < metrics[f'{site}/wasserstein'][0, -1] < 0.5
 
 
 def test_scores_are_over_a_part_whatever_its_batches(

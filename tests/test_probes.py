@@ -10,6 +10,7 @@ from bn_jax.diagnostics import dependence, gaussianity, undone
 from bn_jax.diagnostics.gradient_components import gradient_components
 from bn_jax.diagnostics.linear_values import linear_values
 from bn_jax.diagnostics.prediction import prediction_error
+from bn_jax.diagnostics.probes import PROBES
 from bn_jax.diagnostics.update_split import share, update_split
 
 RANDOM = np.random.default_rng(0)
@@ -22,6 +23,14 @@ X = np.stack(
   ],
   1,
 ).astype(np.float32)
+
+
+@pytest.mark.parametrize('name', PROBES)
+def test_probes_that_are_logged_are_numbers_for_one_unit(name):
+  one = np.linspace(-1, 1, 20, dtype=np.float32)[:, None]
+  for x in (one, 0 * one, X):
+    found = PROBES[name](x)
+    assert found.shape == () and np.isfinite(found)
 
 
 def test_gaussianity_is_scipys():

@@ -18,14 +18,15 @@ def correlation(x):
       examples of independent units give about n ** -0.5.
 
   Returns:
-    A scalar. A unit that never varies counts as uncorrelated.
+    A scalar; 0 for a single unit. A unit that never varies counts as
+    uncorrelated.
   """
   cov = covariance(x)
   std = jnp.sqrt(jnp.diag(cov))
   std = jnp.where(std > 0, std, 1)
   off = 1 - jnp.eye(len(cov))
   squared = (cov / jnp.outer(std, std)) ** 2 * off
-  return jnp.sqrt(jnp.sum(squared) / jnp.sum(off))
+  return jnp.sqrt(jnp.sum(squared) / jnp.maximum(jnp.sum(off), 1))
 
 
 def whiteness(x):
