@@ -137,6 +137,16 @@ def test_a_row_is_the_mean_of_its_steps(dataset, num_devices):
     np.testing.assert_allclose(found, wanted[:, i], rtol=1e-4)
 
 
+def of_the_last_batch(**fields):
+  """A member's metrics, and the sites on the last batch of its training."""
+  _, state, metrics = trained(MEMBERS[:1], **fields)
+  run = tiny.run(['batch_norm'], **{'model.width': 4})
+  last = batch_indices(3, 9, 1, tiny.BATCH, 96)[0]
+  own = jax.tree.map(lambda x: x[0], state)
+  out = run.forward(own, tiny.dataset().train.read(last)._asdict())
+  return metrics, out.sites
+
+
 @pytest.mark.parametrize('data', [1, 2])
 def test_percentiles_are_those_of_the_last_batch_of_a_row(data, num_devices):
   """Of one unit before its nonlinearity, over the whole batch.
@@ -145,12 +155,8 @@ def test_percentiles_are_those_of_the_last_batch_of_a_row(data, num_devices):
   """
   num_devices(data)
   fields = {'log.percentiles': True, 'log.unit': 2, 'mesh.data': data}
-  _, state, metrics = trained(MEMBERS[:1], **fields)
-  run = tiny.run(['batch_norm'], **{'model.width': 4})
-  last = batch_indices(3, 9, 1, tiny.BATCH, 96)[0]
-  own = jax.tree.map(lambda x: x[0], state)
-  out = run.forward(own, tiny.dataset().train.read(last)._asdict())
-  for site, values in out.sites.items():
+  metrics, sites = of_the_last_batch(**fields)
+  for site, values in sites.items():
     wanted = np.percentile(values.output[:, 2], (15, 50, 85))
     found = [metrics[f'{site}/p{p}'][0, -1] for p in (15, 50, 85)]
     np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=1e-4)
@@ -166,12 +172,8 @@ def test_probes_are_of_the_last_batch_of_a_row(data, num_devices):
   num_devices(data)
   names = ('correlation', 'wasserstein', 'skewness', 'kurtosis', 'whiteness')
   fields = {'log.probes': names, 'mesh.data': data}
-  _, state, metrics = trained(MEMBERS[:1], **fields)
-  run = tiny.run(['batch_norm'], **{'model.width': 4})
-  last = batch_indices(3, 9, 1, tiny.BATCH, 96)[0]
-  own = jax.tree.map(lambda x: x[0], state)
-  out = run.forward(own, tiny.dataset().train.read(last)._asdict())
-  for site, values in out.sites.items():
+  metrics, sites = of_the_last_batch(**fields)
+  for site, values in sites.items():
     x = np.float64(values.normalized)
     pairs = np.corrcoef(x.T)[~np.eye(4, dtype=bool)]
     gap = np.cov(x.T, bias=True) - np.eye(4)

@@ -27,10 +27,11 @@ def answers(sites, names):
   Returns:
     `site/<name>` of the normalized values, (sites,) in float32.
   """
-  samples = [_sample(values) for values in sites] if names else []
+  samples = [_sample(values) for values in sites]
   return {
     f'site/{name}': jnp.stack([PROBES[name](x) for x in samples])
     for name in names
+    if samples
   }
 
 

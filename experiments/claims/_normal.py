@@ -2,14 +2,9 @@
 
 import jax.numpy as jnp
 
-from bn_jax.diagnostics import gaussianity
 from bn_jax.diagnostics.linear_values import linear_values
+from bn_jax.diagnostics.probes import PROBES
 
-MEASURES = {
-  'wasserstein': gaussianity.wasserstein,
-  'skewness': lambda x: jnp.abs(gaussianity.skewness(x)),
-  'kurtosis': lambda x: jnp.abs(gaussianity.excess_kurtosis(x)),
-}
 _NAMES = {
   'wasserstein': 'distance from N(0, 1)',
   'skewness': '|skewness|',
@@ -32,8 +27,13 @@ def look(lab, config, best, marks):
     found = linear_values(model, variables, image, train=True)
     pairs = list(found.values())[1:-1]
     told = {
-      name: jnp.stack([_mean(question, pairs, i) for i in (0, 1)])
-      for name, question in MEASURES.items()
+      name: jnp.stack(
+        [
+          jnp.mean(jnp.stack([PROBES[name](pair[i]) for pair in pairs]))
+          for i in (0, 1)
+        ]
+      )
+      for name in _NAMES
     }
     scores = program.eval_step(state, batch)
     return told | {'accuracy': scores['correct'] / scores['count']}
@@ -41,10 +41,6 @@ def look(lab, config, best, marks):
   return lab.explore(
     config, lab.members(best), probe, marks, lab.held_out(1000)
   )
-
-
-def _mean(question, pairs, i):
-  return jnp.mean(jnp.stack([question(pair[i]) for pair in pairs]))
 
 
 def told(found, marks) -> dict[str, str]:
