@@ -2,8 +2,9 @@
 
 Floor 0. Inside `deferred` a signal only makes a note, and the loop stops where
 nothing is lost; a second one stops at once, unless it comes within a second:
-timeout(1) and batch systems tell a process and its group, which is one request.
-Outside it raises.
+timeout(1) and batch systems tell a process and its group, which is one request
+and must not break off the checkpoint that the first one asked for. Outside it
+raises.
 """
 
 import contextlib

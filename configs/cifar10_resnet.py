@@ -31,8 +31,8 @@ def get_config(names: str = 'batch_norm'):
   config.optimizer.weight_decay = 1e-4
   config.optimizer.schedule = 'step'
   config.log.every = 100
-  # A run that is told to stop does so at the next evaluation: where a step
-  # takes long, it should not be far.
+  # A run that is told to stop loses the steps since the last evaluation, and
+  # ends when the dispatch does that it is in: minutes on a CPU.
   config.log.eval_every = 200
   return config
 
