@@ -12,9 +12,8 @@ The paper states neither the optimizer, nor its learning rate, nor the standard
 deviation of the initial weights: here it is plain SGD, and the other two are
 tuned, for both networks alike, over the ranges in `sweep`.
 
-It reached a test accuracy of 98.1% with and 97.4% without batch norm (5
-seeds). The 2.1 million steps should take about 10 minutes on 2 cores (computed
-from the trainer's speed, not measured).
+It reached a test accuracy of 97.9% with and 97.6% without batch norm (5
+seeds), in 13 minutes on 2 cores (2.1 million steps).
 """
 
 from bn_jax import config as config_lib

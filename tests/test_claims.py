@@ -199,7 +199,7 @@ def test_the_sign_of_a_chain_is_of_its_hidden_kernels():
   assert _chain.product_sign(chain) == 1
 
 
-def test_shares_of_layers_are_of_the_arrays_of_a_layer_at_the_last_site():
+def test_shares_of_layers_are_of_the_arrays_of_a_layer_at_each_site():
   sites = [Place(f'site_{i}', f'dense_{i}') for i in range(2)]
   changes = {
     'dense_0/kernel': np.array([[9.0, 9.0], [1.0, -1.0]]),
@@ -208,6 +208,6 @@ def test_shares_of_layers_are_of_the_arrays_of_a_layer_at_the_last_site():
     'site_1/norm/bias': np.array([[0.0, 0.0], [3.0, -3.0]]),
   }
   found = _split.layer_shares(changes, sites)
-  np.testing.assert_allclose(found, [0.2, 0.8], rtol=1e-6)
+  np.testing.assert_allclose(found, [[1, 0], [0.2, 0.8]], rtol=1e-6)
   assert float(_split.own_share(changes, 1, sites[1])) == pytest.approx(0.6)
   assert float(_split.own_share(changes, 0, sites[1])) == 0

@@ -57,6 +57,21 @@ def dots(ax, at, samples, color, name=None, mark='o'):
   ax.plot([at - 0.14, at + 0.14], [mean, mean], '-', color=color, linewidth=2)
 
 
+def heat(ax, shares):
+  """Shares from 0 to 1 as a map with each in %, the first row at the bottom."""
+  percent = 100 * np.asarray(shares)
+  image = ax.imshow(
+    percent, cmap='cividis', vmin=0, vmax=100, aspect='auto', origin='lower'
+  )
+  for (i, j), value in np.ndenumerate(percent):
+    ax.text(
+      j, i, f'{value:.0f}', ha='center', va='center', fontsize=7.5,
+      color='white' if value < 60 else style.INK,
+    )  # fmt: skip
+  ax.grid(False)
+  return image
+
+
 def names(ax, labels, rotation=0):
   """Writes names along the horizontal axis, at 0, 1, 2, ..."""
   side = {'ha': 'right', 'rotation_mode': 'anchor'} if rotation else {}

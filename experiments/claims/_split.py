@@ -16,7 +16,7 @@ def mean_shares(lab, strategy, marks):
 
   Returns:
     The own bias's share at each site, (seeds, marks, sites), and each layer's
-    at the deepest site, (seeds, marks, layers) of the layers that feed sites.
+    at each site, (seeds, marks, sites, layers) of the layers that feed sites.
   """
   config = lab.config(
     strategy, num_train_steps=max(marks), optimizer__learning_rate=RATE
@@ -40,9 +40,9 @@ def mean_shares(lab, strategy, marks):
       own = [own_share(changes, i, s) for i, s in enumerate(sites)]
       return jnp.stack(own), layer_shares(changes, sites)
 
-    shape = len(lab.seeds), len(marks), -1
+    shape = len(lab.seeds), len(marks)
     return tuple(
-      np.asarray(found).reshape(shape)
+      np.asarray(found).reshape(*shape, *found.shape[1:])
       for found in jax.lax.map(look, _flatten(seen))
     )
 
@@ -59,14 +59,16 @@ def own_share(changes, number, site):
 
 
 def layer_shares(changes, sites):
-  """Of the change at the last site: a share for each site's layer, bottom-up.
+  """Of the change at each site: a share for each site's layer, bottom-up.
 
   A layer's arrays are those of the site and of the linear layer that feeds it.
+
+  Returns:
+    (sites whose mean moves, layers whose arrays move).
   """
-  deepest = {k: v[-1] for k, v in changes.items()}
 
   def whole(site):
     owners = f'{site.path}/', f'{site.feeder}/'
-    return sum(share(deepest, k) for k in deepest if k.startswith(owners))
+    return sum(share(changes, k) for k in changes if k.startswith(owners))
 
-  return jnp.stack([whole(site) for site in sites])
+  return jnp.stack([whole(site) for site in sites], -1)

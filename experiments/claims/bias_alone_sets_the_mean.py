@@ -9,8 +9,8 @@ descent with learning rate 0.3, at steps 0, 100, 300 and 1,000: one step on a
 batch of 100, in float64, and the change of the mean, on that batch, of each
 unit at each site's output if only one array of the parameters takes the step.
 The share of a site's own bias is |its change| over the sum of all arrays'
-|changes|, summed over units; at the deepest site, the shares of each layer's
-arrays (a layer has its kernel, bias, scale) are added. Then steering: a network
+|changes|, summed over units; the share of a layer is that of all its arrays
+(kernel, bias, scale). Then steering: a network
 of width 32 and depth 1 to 16, full-batch gradient descent on 100 examples, loss
 = half the squared distance of the last site's mean from a target: the initial
 mean + 1 for one unit, or + N(0, 1) for all units. Steps until each is within
@@ -77,10 +77,11 @@ def measure(lab, strategy: str = 'batch_norm'):
       for k, v in deep.items()
     }
     | {
-      f'share of each layer in the deepest mean, {k}': ', '.join(
-        f'{share:.3g}' for share in v.mean((0, 1))
+      f'share of each layer in the mean of layer {i + 1}, {k}': ', '.join(
+        f'{share:.3g}' for share in row[: i + 1]
       )
       for k, v in layers.items()
+      for i, row in enumerate(v.mean((0, 1)))
     },
     'settings': {'learning rate of the shares': RATE, 'limit': LIMIT},
   }  # fmt: skip
@@ -88,19 +89,25 @@ def measure(lab, strategy: str = 'batch_norm'):
 
 def figure(measured):
   """The own bias's share by site, each layer's share, and steps by depth."""
-  fig, ((left, right), (below, corner)) = _draw.panels(2, 2)
+  fig, ((left, right), below) = _draw.panels(2, 2)
   shown = measured['figure']
-  for ax, key in ((left, 'shares'), (below, 'layers')):
-    for (name, found), color in zip(
-      shown.get(key, {}).items(), (_draw.GREY, _draw.BLUE), strict=False
-    ):
-      x = np.arange(len(found[0])) + 1
-      _draw.band(ax, x, found, name, color)
-    ax.set_ylim(-0.03, 1.05)
+  for (name, found), color in zip(
+    shown['shares'].items(), (_draw.GREY, _draw.BLUE), strict=True
+  ):
+    _draw.band(left, np.arange(len(found[0])) + 1, found, name, color)
+  left.set_ylim(-0.03, 1.05)
   left.legend(frameon=False)
   _draw.label(left, "own bias's share of the mean's change", 'hidden layer')
-  title = "each layer's share at the deepest site"
-  _draw.label(below, title, 'hidden layer whose arrays move')
+  for ax, (name, found) in zip(below, shown['layers'].items(), strict=True):
+    image = _draw.heat(ax, found.mean(0))
+    numbers = range(len(found[0]))
+    ax.set(xticks=numbers, yticks=numbers)
+    ax.set(xticklabels=[i + 1 for i in numbers],
+           yticklabels=[i + 1 for i in numbers])  # fmt: skip
+    title = f"{name}: each layer's share of a mean's change"
+    _draw.label(ax, title, 'layer whose arrays move')
+  below[0].set_ylabel('layer whose mean moves')
+  fig.colorbar(image, ax=below, shrink=0.9, aspect=20).set_label('share (%)')
   for name, found in shown['steps'].items():
     color = _draw.GREY if name.startswith('none') else _draw.BLUE
     mark = 'o-' if name.endswith('one') else 's--'
@@ -109,9 +116,5 @@ def figure(measured):
   _draw.label(right, 'steps to move the means', 'depth', xscale='log')
   right.set_xticks(shown['depths'], shown['depths'])
   right.minorticks_off()
-  corner.axis('off')
-  corner.legend(
-    *right.get_legend_handles_labels(), loc='upper left', frameon=False,
-    title='steps to move the means of',
-  )  # fmt: skip
+  right.legend(frameon=False, fontsize=8)
   return fig

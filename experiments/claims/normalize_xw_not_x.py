@@ -37,11 +37,17 @@ SITES = {
 }  # fmt: skip
 
 
-def measure(lab):
-  """Trains every combination of site, nonlinearity and width."""
-  steps = lab.size(1000, 20)
-  marks = lab.size([0, 100, 1000], [0, 20])
-  acts = lab.size(['sigmoid', 'tanh', 'relu'], ['relu'])
+def measure(lab, look=_normal.look, **taken):
+  """Trains every combination of site, nonlinearity and width.
+
+  Args:
+    lab: Where.
+    look: How units are looked at; a plant may mistake X for XW.
+    **taken: A site's name, and the one that a plant takes for it.
+  """
+  steps = lab.size(1000, 100)
+  marks = lab.size([0, 100, 1000], [0, 100])
+  acts = lab.size(['sigmoid', 'tanh', 'relu'], ['sigmoid'])
   rates = _lab.rates(0.03, 3, lab.size(4, 1))
   found = {}
   for act in acts:
@@ -49,11 +55,11 @@ def measure(lab):
       for site in SITES:
         config = lab.config(
           'batch_norm', num_train_steps=steps, model__activation=act,
-          model__width=width, model__site=site,
+          model__width=width, model__site=taken.get(site, site),
         )  # fmt: skip
         name = f'{act}, {width}, {SITES[site]}'
         best = lab.tune(name.replace(', ', '-'), config, rates)
-        found[name] = _normal.look(lab, config, best, marks)
+        found[name] = look(lab, config, best, marks)
   return {
     'values': quantities(found),
     'figure': found,

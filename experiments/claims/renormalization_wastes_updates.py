@@ -45,17 +45,18 @@ NAMES = ('renormalize', 'batch_norm')
 TARGET = 0.5
 
 
-def measure(lab):
-  """Probes along training, and steps to the target."""
+def measure(lab, **planted):
+  """Probes and steps to the target; a plant has fields of the opposite."""
   steps = lab.size(2000, 100)
   marks = [steps * i // 4 for i in range(5)]
   found, reached, numbers, curves = {}, {}, {}, {}
   for name in NAMES:
-    config = lab.config(name, num_train_steps=steps, log__eval_every=50)
+    own = {k: v for k, v in planted.items() if k.split('__')[1] == name}
+    config = lab.config(name, num_train_steps=steps, log__eval_every=50, **own)
     best = lab.tune(name, config, _lab.rates(0.03, 3, lab.size(6, 2)))
     table = lab.report(name, config, best)
     reached[name] = np.minimum(_lab.steps_to(table, TARGET), steps)
-    found[name] = _probe(lab, name, config, best, marks)
+    found[name] = _probe(lab, config, best, marks)
     curves[name] = _lab.curves(table, 'validation/accuracy')
     (summary,) = results.summaries(lab.folder / 'runs' / name).values()
     seconds = reached[name].mean() / summary['steps_per_second']
@@ -96,10 +97,10 @@ def quantities(found, reached):
   }
 
 
-def _probe(lab, name, config, best, marks):
+def _probe(lab, config, best, marks):
   """Numbers of successive steps, each (seeds, marks, steps)."""
-  plain = lab.config(name, **{'num_train_steps': config.num_train_steps})
-  if name == 'renormalize':
+  plain = config.copy_and_resolve_references()
+  if 'renormalize' in plain.strategy:
     plain.strategy.renormalize.every = 10**9  # never: the optimizer's proposal
   plain = lab.program(plain)
   data = {'batches': lab.batches(10), 'held_out': lab.held_out(500)}
