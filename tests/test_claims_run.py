@@ -19,17 +19,22 @@ from experiments import claims
 from experiments.claims import _draw, _page, _run
 
 
-def test_criteria_cannot_change_after_the_measurement(tmp_path, monkeypatch):
+def test_a_claim_cannot_change_after_the_measurement(tmp_path, monkeypatch):
   name = 'linear_chain'
   module = claims.load(name)
   (tmp_path / 'results').mkdir()
   found = {c.quantity: samples(c, 1).tolist() for c in module.CRITERIA}
   path = tmp_path / 'results' / f'{name}.json'
-  path.write_text(json.dumps(result(name, found)))
+  measured = result(name, found)
+  path.write_text(json.dumps(measured))
+  with pytest.raises(UserError, match='description was changed'):
+    _run._finished(tmp_path, name, module)
+  measured['about'] = claims.describe(name)[1]
+  path.write_text(json.dumps(measured))
   assert _run._finished(tmp_path, name, module)
   changed = (module.CRITERIA[0]._replace(threshold=1.0), *module.CRITERIA[1:])
   monkeypatch.setattr(module, 'CRITERIA', changed)
-  with pytest.raises(UserError, match='criterion was changed'):
+  with pytest.raises(UserError, match='criterion or description was changed'):
     _run._finished(tmp_path, name, module)
 
 

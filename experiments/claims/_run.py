@@ -138,10 +138,11 @@ def _finished(folder, name, module):
   if not path.exists():
     return False
   agreed = plain([c._asdict() for c in module.CRITERIA])
-  if _read(path)['criteria'] != agreed:
+  found, about = _read(path), claims.describe(name)[1]
+  if (found['criteria'], found['about']) != (agreed, about):
     raise UserError(
-      f'{name}: its criterion was changed after it was measured; delete '
-      f'{path} to measure it again'
+      f'{name}: its criterion or description was changed after it was '
+      f'measured; delete {path} to measure it again'
     )
   return True
 
