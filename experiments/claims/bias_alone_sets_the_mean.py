@@ -104,7 +104,7 @@ def figure(measured):
     ax.set(xticks=numbers, yticks=numbers)
     ax.set(xticklabels=[i + 1 for i in numbers],
            yticklabels=[i + 1 for i in numbers])  # fmt: skip
-    title = f"{name}: each layer's share of a mean's change"
+    title = f"{name}: shares of a mean's change"
     _draw.label(ax, title, 'layer whose arrays move')
   below[0].set_ylabel('layer whose mean moves')
   fig.colorbar(image, ax=below, shrink=0.9, aspect=20).set_label('share (%)')
