@@ -116,6 +116,6 @@ plots.curves(final, 'train/undone') if has_undone else 'no strategy edits'
 
 # %% [markdown]
 # A study with a grid has two more: `plots.over_field(final, x='model.depth')`
-# and `plots.heat_map(tune, y='model.depth')`. One with a learning-rate curve has
+# and `plots.heat_map(tune, y='model.depth')`. One with rate curves has
 # `plots.sensitivity(df[df.phase == 'rates'], 'train/loss')`. Every figure is
 # matplotlib's: `plots.dots(final).savefig('dots.pdf')`.
