@@ -2,6 +2,7 @@
 
 import os
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -17,7 +18,7 @@ SMALL = (
   '--config.log.every=2',
   '--config.log.eval_every=4',
   '--config.batch_size=16',
-  '--config.data.limit=200',
+  '--config.data.limit=300',
 )
 # What makes a command small where it is run.
 TINY = {
@@ -82,8 +83,16 @@ def small(words, sets):
   if words[:1] != ['-m'] or words[1] not in TINY or '--reproduce' in words:
     return words
   words = [sets if w == 'DIR' else w.replace('=DIR', f'={sets}') for w in words]
-  words = [w for w in words if not w.startswith(SPREAD)]
-  return [*map(str, words), *TINY[words[1]]]
+  words = [w for w in map(str, words) if not w.startswith(SPREAD)]
+  return [*words, *(w for w in TINY[words[1]] if not varied(w, words))]
+
+
+def varied(override, words):
+  """Whether the study of a command varies the field that this overrides."""
+  files = [w.removeprefix('--config=') for w in words if w.endswith('.py')]
+  sweeps = [runpy.run_path(pages.ROOT / f).get('sweep') for f in files]
+  field = override.partition('=')[0].removeprefix('--config.')
+  return any(field in sweep().grid for sweep in sweeps if sweep)
 
 
 def follow(tree, name):

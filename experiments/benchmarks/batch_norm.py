@@ -127,7 +127,8 @@ def _measure(arms, shape, dtype, rounds):
   for number in range(rounds):
     if sys.stderr.isatty():
       print(f'\r{shape} {dtype}: round {number + 1} ', end='', file=sys.stderr)
-    for arm, name in turns:
+    # Back and forth, so that no one always follows the same one.
+    for arm, name in turns[:: -1 if number % 2 else 1]:
       seconds = float(arm.ask(f'go {name}'))
       times.setdefault((name, arm.malloc), []).append(seconds)
   if sys.stderr.isatty():
