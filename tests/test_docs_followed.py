@@ -78,19 +78,20 @@ def tree(tmp_path, sets):
   return run
 
 
-def small(words, sets):
+def small(words, tree):
   """A command that ends soon; the last of two same flags counts."""
   if words[:1] != ['-m'] or words[1] not in TINY or '--reproduce' in words:
     return words
-  words = [sets if w == 'DIR' else w.replace('=DIR', f'={sets}') for w in words]
-  words = [w for w in map(str, words) if not w.startswith(SPREAD)]
-  return [*words, *(w for w in TINY[words[1]] if not varied(w, words))]
+  words = [tree.sets if w == 'DIR' else w for w in words]
+  words = [str(w).replace('=DIR', f'={tree.sets}') for w in words]
+  words = [w for w in words if not w.startswith(SPREAD)]
+  return [*words, *(w for w in TINY[words[1]] if not varied(w, words, tree))]
 
 
-def varied(override, words):
+def varied(override, words, tree):
   """Whether the study of a command varies the field that this overrides."""
   files = [w.removeprefix('--config=') for w in words if w.endswith('.py')]
-  sweeps = [runpy.run_path(pages.ROOT / f).get('sweep') for f in files]
+  sweeps = [runpy.run_path(tree.folder / f).get('sweep') for f in files]
   field = override.partition('=')[0].removeprefix('--config.')
   return any(field in sweep().grid for sweep in sweeps if sweep)
 
@@ -113,7 +114,7 @@ def follow(tree, name):
       given = ['-m', 'experiments.compare', config, '--workdir=DIR']
       tree(*given, '--strategies=none,lsuv', *TINY['experiments.compare'])
     if program == 'python':
-      outputs.append(tree(*small(words, tree.sets)))
+      outputs.append(tree(*small(words, tree)))
   return outputs
 
 

@@ -11,8 +11,6 @@ from bn_jax.report import differences, figures, formats, protocol, svg, tables
 from bn_jax.report import study as study_lib
 from bn_jax.report.verdicts import caution, num_seeds, sentences
 
-BESIDE = 2  # figures at the top, next to each other where there is room
-
 
 def write(workdir):
   """Writes the report of a study, finished or not, or of a single run.
@@ -44,7 +42,7 @@ def _write_tables(folder, found):
 
 
 def _page(study, found):
-  panels = _panels(study)
+  first, *panels = _panels(study) or ['']
   title = _title(study)
   said, *more = sentences(study)
   return Template(_asset('page.html')).substitute(
@@ -53,11 +51,11 @@ def _page(study, found):
     script=_asset('page.js'),
     verdict=html.escape(said),
     notes=_paragraph(' '.join(more)) + _paragraph(caution(study)),
-    picture='\n'.join(panels[:BESIDE]),
+    picture=first,
     table=_main_table(found),
     trust=html.escape(_trust(study)),
     comparisons=_comparisons(study),
-    figures='\n'.join(panels[BESIDE:]),
+    figures='\n'.join(panels),
     protocol=_definitions(protocol.protocol(study)),
     command=html.escape(study.config.get('command', 'not recorded')),
     environment=_definitions(protocol.environment(study)),
