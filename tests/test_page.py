@@ -202,15 +202,24 @@ def test_nothing_is_wider_than_the_screen(page, width, scheme):
   assert page.execute_script(f'return {root}scrollWidth') <= width
 
 
-def test_the_picture_fills_a_wide_screen(page):
-  left, right, of = page.execute_script(
-    """const boxes = [...document.querySelectorAll('#picture figure svg')].map(
-      (svg) => svg.getBoundingClientRect());
-    return [Math.min(...boxes.map((b) => b.left)),
-      Math.max(...boxes.map((b) => b.right)),
-      document.querySelector('#picture').getBoundingClientRect().width];"""
+def test_verdict_and_picture_fill_a_wide_screen_and_need_no_scrolling(page):
+  _look(page, 1200, 'light')
+  verdict, picture, whole, height = page.execute_script(
+    """const box = (path) => {
+        const found = [...document.querySelectorAll(path)];
+        if (found.length !== 1) throw `${found.length} of ${path}`;
+        const b = found[0].getBoundingClientRect();
+        return {left: b.left, right: b.right, top: b.top, bottom: b.bottom};
+      };
+    window.scrollTo(0, 0);
+    return [box('#picture h1'), box('#picture svg'), box('#picture'),
+      window.innerHeight];"""
   )
-  assert right - left > 0.9 * of
+  assert verdict['right'] <= picture['left']
+  width = whole['right'] - whole['left']
+  assert picture['right'] - verdict['left'] > 0.9 * width
+  assert picture['right'] - picture['left'] > 0.4 * width
+  assert max(verdict['bottom'], picture['bottom']) <= height
 
 
 def _colors(page):
