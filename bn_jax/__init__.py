@@ -5,8 +5,11 @@ load JAX when they are first used.
 """
 
 import importlib
+import time
 
 __version__ = '0.1.0'
+STARTED = time.time()
+"""When this package was imported: no module of it was before."""
 
 _LAZY = {
   'BatchNorm': 'bn_jax.layers.batch_norm',

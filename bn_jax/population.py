@@ -20,6 +20,7 @@ from bn_jax.diagnostics import probes
 from bn_jax.diagnostics.percentiles import LEVELS, of_unit
 from bn_jax.errors import bounded
 from bn_jax.layout import layout
+from bn_jax.programs import Program
 
 _EACH = PartitionSpec('member')
 
@@ -54,19 +55,20 @@ class Population:
       dataset.std,
     )
     self._program = step_lib.build(config, spec, self._axis)
+    numbers = dict.fromkeys(['seed', *members[0]['hparams']])
+    self._about = f'{step_lib.about(config, spec, numbers)} {self.layout}'
     self.sites = self._program.sites
     self._feed = feeding.feed(config, dataset.train, self.layout)
     self._data = self._feed.data
     self._traced = None
     self._set_members(members)
     batch = PartitionSpec('member', None, None, 'data')
-    each, shared = PartitionSpec('member'), PartitionSpec()
-    self._initialize = self._over_members(
-      self._initialize_one, (each, each, batch, shared)
+    parts, shared = PartitionSpec(None, 'data'), PartitionSpec()
+    self._initialize = self._kept(
+      self._initialize_one, _EACH, _EACH, batch, shared
     )
-    self._train = self._over_members(self._train_one, (each, batch, shared))
-    parts = (each, PartitionSpec(None, 'data'))
-    self._evaluate = self._over_members(self._evaluate_one, parts)
+    self._train = self._kept(self._train_one, _EACH, batch, shared)
+    self._evaluate = self._kept(self._evaluate_one, _EACH, parts)
 
   def _set_members(self, members):
     self.members = members
@@ -102,20 +104,20 @@ class Population:
     def fill(x):
       return np.concatenate([x, np.repeat(x[:1], idle, axis=0)]) if idle else x
 
-    return self._put(jax.tree.map(fill, state), PartitionSpec('member'))
+    return self._put(jax.tree.map(fill, state), _EACH)
 
   def host(self, state):
     """The state of the real members, as NumPy arrays (members, ...)."""
     count = len(self.members)
     return jax.tree.map(lambda x: x[:count], hosts.fetch(state, False))
 
-  def _over_members(self, function, specs, num_shared=1):
-    """Maps a member's function over the population, as one jitted program."""
+  def _over_members(self, function, specs):
+    """Maps a member's function, whose last argument all share."""
     group = self.layout.group
 
     def on_device(*args):
-      own, shared = args[: len(args) - num_shared], args[-num_shared:]
-      one = lambda own: function(*own, *shared)  # noqa: E731
+      own, shared = args[:-1], args[-1]
+      one = lambda own: function(*own, shared)  # noqa: E731
       count = jax.tree.leaves(own)[0].shape[0]
       if count == 1:
         squeezed = jax.tree.map(lambda x: x[0], own)
@@ -124,36 +126,37 @@ class Population:
         return jax.vmap(one)(own)
       return jax.lax.map(one, own, batch_size=group if group > 1 else None)
 
-    mapped = jax.shard_map(
+    return jax.shard_map(
       on_device,
       mesh=self.layout.mesh,
       in_specs=specs,
-      out_specs=PartitionSpec('member'),
+      out_specs=_EACH,
       check_vma=False,
     )
-    return jax.jit(mapped)
+
+  def _kept(self, function, *specs):
+    about = f'{function.__name__} {self._about}'
+    return Program(self._over_members(function, specs), about)
 
   def check(self):
     """Traces a chunk, so that what cannot be built is refused early.
 
     Returns:
-      The shapes and dtypes of the state.
+      Shapes and dtypes of the state.
 
     Raises:
       UserError: Whatever the strategy or model finds wrong.
     """
     log = self.config['log']
-    if log['percentiles']:
-      for site in self.sites:
-        bounded('log.unit', log['unit'], below=site.shape[-1])
+    for site in self.sites if log['percentiles'] else ():
+      bounded('log.unit', log['unit'], below=site.shape[-1])
     steps = min(log['eval_every'], self.config['num_train_steps'])
     rows, every = steps // log['every'], log['every']
     own = self._laid_out((self._seeds, self._hparams))
-    state = jax.eval_shape(
-      self._initialize, *own, self._feed.shapes(1, 1), self._data
-    )
-    batches = self._feed.shapes(rows, every)
-    self._traced = self._train.trace(self._laid_out(state), batches, self._data)
+    first = (*own, self._feed.shapes(1, 1), self._data)
+    state = jax.eval_shape(self._initialize.of(*first), *first)
+    chunk = (self._laid_out(state), self._feed.shapes(rows, every), self._data)
+    self._traced = self._train.of(*chunk).trace(*chunk)
     return state
 
   def _laid_out(self, tree, spec=_EACH):
@@ -169,7 +172,7 @@ class Population:
     Meanwhile the first chunk is compiled, or loaded from the cache.
     """
     first = self._feed.first()
-    own = self._put((self._seeds, self._hparams), PartitionSpec('member'))
+    own = self._put((self._seeds, self._hparams), _EACH)
     with futures.ThreadPoolExecutor(1) as thread:
       if self._traced is not None:
         thread.submit(lambda: self._traced.lower().compile())
@@ -248,8 +251,8 @@ class Population:
       (states, data) -> what `function` returns with the members in front,
       idle ones included; every member sees the same `data`.
     """
-    specs = (PartitionSpec('member'), PartitionSpec())
-    return self._over_members(functools.partial(function, self._program), specs)
+    asked = functools.partial(function, self._program)
+    return jax.jit(self._over_members(asked, (_EACH, PartitionSpec())))
 
   def evaluate(self, state, split) -> dict[str, np.ndarray]:
     """Scores every member on a part of the data, with running statistics.

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import struct
 
@@ -107,6 +108,18 @@ def build(config: dict, spec: Spec, axis_name: str | None = None) -> Program:
   return Program(
     run.initialize, run.train_step, run.eval_step, run.forward, sites
   )
+
+
+def about(config: dict, spec: Spec, numbers: dict) -> str:
+  """All that a program is made of, but for its code, in words.
+
+  Args:
+    config: As for `build`.
+    spec: Of the data.
+    numbers: Dotted fields that are traced, or not read, with a value for all.
+  """
+  statistics = [np.asarray(x).tobytes() for x in (spec.mean, spec.std)]
+  return repr([config_lib.replace(config, numbers), spec[:3], statistics])
 
 
 class _Run:

@@ -37,8 +37,9 @@ def main(argv):
   source = flags.reproduce or flags.config
   print(f'bn_jax compare: {source} -> {flags.workdir}', flush=True)
 
-  from bn_jax import devices, hosts, progress, records, report, study
+  from bn_jax import devices, hosts, programs, progress, records, report, study
 
+  programs.keep()
   devices.set_up(flags.coordinator, flags.num_processes, flags.process_id)
   comparison = study.Study(make_config, settings, flags.workdir)
   comparison.claim(shlex.join(['python', '-m', 'experiments.compare', *argv]))

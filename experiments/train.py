@@ -31,8 +31,9 @@ def main(argv):
   path, _, names = flags.config.partition(':')
   config = cli.load_config(path, names or 'none', overrides)
 
-  from bn_jax import devices, progress, train
+  from bn_jax import devices, programs, progress, train
 
+  programs.keep()
   devices.set_up(flags.coordinator, flags.num_processes, flags.process_id)
   member = {
     'seed': config.seed,
