@@ -22,10 +22,10 @@ compare: setup
 	@$(PY) -m experiments.compare --config=configs/mnist1d_mlp.py --workdir=$(WORKDIR)
 
 test: setup lint
-	@$(PY) -m pytest -n $(JOBS) -m "not slow"
+	@$(PY) -m pytest -n $(JOBS) --dist worksteal -m "not slow"
 
 test-all: setup lint
-	@$(PY) -m pytest -n $(JOBS)
+	@$(PY) -m pytest -n $(JOBS) --dist worksteal
 
 # What users install today: the newest JAX and Flax that the lock knows, which
 # need Python 3.12 or 3.13: make test-newest NEWEST_PYTHON=PATH
