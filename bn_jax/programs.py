@@ -19,6 +19,7 @@ import zlib
 from collections.abc import Callable
 
 import jax
+import scipy.linalg  # noqa: F401 - JAX needs it to call what was exported
 from jax import export
 
 import bn_jax
