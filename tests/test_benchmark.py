@@ -8,7 +8,7 @@ import pytest
 
 from bn_jax import allocator, cli
 from experiments import benchmark, train
-from experiments.benchmarks import batch_norm
+from experiments.benchmarks import batch_norm, start
 
 
 def run(*arguments):
@@ -61,6 +61,17 @@ def test_loops_are_measured_against_each_other(name, tmp_path):
   rates = {r.split('|')[1].strip(): r.split('|')[2] for r in rows}
   for arm in ('bn_jax', 'Flax loop'):
     assert float(rates[arm].replace(',', '')) > 0
+
+
+def test_starts_are_measured_arm_by_arm(tmp_path, monkeypatch, capfd):
+  monkeypatch.setattr(start, 'STRATEGIES', ('none',))
+  out = tmp_path / 'table.md'
+  start.main(['--rounds=1', f'--out={out}'])
+  text = out.read_text()
+  rows = [r.split(' | ') for r in text.splitlines() if r.startswith('| none')]
+  assert [row[1] for row in rows] == list(start.ARMS)
+  assert all(float(row[2]) > 0 for row in rows)
+  assert 'seconds until the first step' in capfd.readouterr().out
 
 
 def test_arm_keeps_the_input_and_little_else():
