@@ -6,9 +6,9 @@ import sys
 
 import pytest
 
-from bn_jax import allocator, cli
+from bn_jax import allocator, cli, devices
 from experiments import benchmark, train
-from experiments.benchmarks import batch_norm, start
+from experiments.benchmarks import batch_norm, harness, start, trainer
 
 
 def run(*arguments):
@@ -61,6 +61,24 @@ def test_loops_are_measured_against_each_other(name, tmp_path):
   rates = {r.split('|')[1].strip(): r.split('|')[2] for r in rows}
   for arm in ('bn_jax', 'Flax loop'):
     assert float(rates[arm].replace(',', '')) > 0
+
+
+def test_populations_are_measured_by_size(tmp_path, monkeypatch, capfd):
+  given = []
+
+  def measure(commands, rounds):
+    given.append(commands)
+    return {arm: [float(rounds)] for arm in commands}
+
+  monkeypatch.setattr(harness, 'measure', measure)
+  assert not benchmark.main(['trainer', '--members=1,64', '--rounds=2'])
+  assert 'population of 64' in capfd.readouterr().out
+  assert [commands['population of 64'] for commands in given] == [
+    [['experiments.benchmarks.trainer', 'bn_jax', strategy, '1', '64']]
+    for strategy in ('none', 'batch_norm')
+  ]
+  monkeypatch.setattr(devices, 'set_up', lambda: None)  # this process is
+  assert trainer.ours('none', False, 3)() == 3 * 1600
 
 
 def test_starts_are_measured_arm_by_arm(tmp_path, monkeypatch, capfd):

@@ -41,6 +41,8 @@ class Arm:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
+        # Else the first process on a GPU takes most of its memory.
+        env={**os.environ, 'XLA_PYTHON_CLIENT_PREALLOCATE': 'false'},
       )
       for command in commands
     ]

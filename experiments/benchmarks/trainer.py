@@ -2,6 +2,7 @@
 
   python -m experiments.benchmark trainer
   python -m experiments.benchmark trainer --rounds=15 --out=trainer.md
+  python -m experiments.benchmark trainer --members=1,8,64,256
 
 The network of Ioffe & Szegedy 2015, figure 1: 784-100-100-100-10, sigmoid,
 batch 60, SGD, with and without batch norm. Arms, each in a process of its own
@@ -15,8 +16,11 @@ that waits while the others run:
   PyTorch x N     as many processes as cores, one thread each
 
 The bursts of all arms alternate; the figures are medians over the rounds.
+--members measures bn_jax alone, a population of each size: its rate should grow
+into the hundreds on a GPU or TPU, and up to the number of cores on a CPU.
 """
 
+import argparse
 import functools
 import importlib.util
 import itertools
@@ -35,20 +39,38 @@ BURST = 600  # steps of a run in one burst
 
 def main(argv):
   """Measures every arm and prints the tables."""
-  options = harness.options(__doc__, argv)
-  cores = len(os.sched_getaffinity(0))
-  arms = {'bn_jax': 1, 'bn_jax logged': 1, 'Flax loop': 1}
-  if importlib.util.find_spec('torch'):
-    arms |= {'PyTorch': 1, f'PyTorch x {cores}': cores}
+  parser = argparse.ArgumentParser(add_help=False)
+  parser.add_argument('--members', type=_sizes, help='such as 1,8,64,256')
+  own, rest = parser.parse_known_args(argv)
+  options = harness.options(__doc__, rest)
+  arms = _arms(own.members)
   tables = []
   for strategy in ('none', 'batch_norm'):
     commands = {
-      name: [[__name__, name.split(' x ')[0], strategy, str(count)]] * count
-      for name, count in arms.items()
+      arm: [[__name__, name, strategy, str(processes), str(members)]]
+      * processes
+      for arm, (name, processes, members) in arms.items()
     }
     rates = harness.measure(commands, options.rounds)
     tables.append((f'{strategy}: run-steps per second', rates))
-  harness.show(tables, 'bn_jax', options.out, 'trainer')
+  harness.show(tables, next(iter(arms)), options.out, 'trainer')
+
+
+def _sizes(text):
+  return [int(word) for word in text.split(',')]
+
+
+def _arms(sizes):
+  """{arm: (loop, processes, members)}, the one that matters first."""
+  if sizes:
+    return {f'population of {size}': ('bn_jax', 1, size) for size in sizes}
+  cores = len(os.sched_getaffinity(0))
+  arms = {name: (name, 1, MEMBERS) for name in ('bn_jax', 'bn_jax logged')}
+  arms['Flax loop'] = ('Flax loop', 1, 1)
+  if importlib.util.find_spec('torch'):
+    arms['PyTorch'] = ('PyTorch', 1, 1)
+    arms[f'PyTorch x {cores}'] = ('PyTorch', cores, 1)
+  return arms
 
 
 def data():
@@ -58,8 +80,8 @@ def data():
   return image, rng.integers(0, 10, EXAMPLES).astype(np.int32)
 
 
-def ours(strategy, logged):
-  """A burst of bn_jax's population: returns run-steps."""
+def ours(strategy, logged, count):
+  """A burst of bn_jax's population of `count`: returns run-steps."""
   from bn_jax import config as config_lib
   from bn_jax import devices
   from bn_jax.data import Dataset, Split
@@ -77,17 +99,19 @@ def ours(strategy, logged):
   )
   members = [
     {'seed': i, 'hparams': {'optimizer.learning_rate': 0.1}}
-    for i in range(MEMBERS)
+    for i in range(count)
   ]
   population = Population(config.to_dict(), dataset, members)
   state, step = population.initialize(), 0
+  # As much work for any size, in whole rows of the curves.
+  steps = max(1, BURST * MEMBERS // count // EVERY) * EVERY
 
   def burst():
     nonlocal state, step
-    state, metrics = population.train(state, step, BURST)
+    state, metrics = population.train(state, step, steps)
     population.fetch(metrics)
-    step += BURST
-    return MEMBERS * BURST
+    step += steps
+    return count * steps
 
   return burst
 
@@ -173,11 +197,11 @@ def torch_loop(strategy, processes):
   return burst
 
 
-def worker(name, strategy, processes):
+def worker(name, strategy, processes, members):
   """Serves the bursts of one arm."""
   arms = {
-    'bn_jax': lambda: ours(strategy, False),
-    'bn_jax logged': lambda: ours(strategy, True),
+    'bn_jax': lambda: ours(strategy, False, int(members)),
+    'bn_jax logged': lambda: ours(strategy, True, int(members)),
     'Flax loop': lambda: flax_loop(strategy),
     'PyTorch': lambda: torch_loop(strategy, int(processes)),
   }
