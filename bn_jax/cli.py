@@ -118,8 +118,7 @@ def _variable(error):
 
 def _several():
   """Whether this is one of several processes, without waking JAX up."""
-  jax = sys.modules.get('jax')
-  return jax is not None and jax.process_count() > 1
+  return 'jax' in sys.modules and sys.modules['jax'].process_count() > 1
 
 
 def load_module(path: str):
@@ -141,9 +140,11 @@ def load_module(path: str):
 
 
 def _files_near(path):
-  folder = pathlib.Path(path)
-  folder = folder if folder.is_dir() else folder.parent
-  there = sorted(p.as_posix() for p in folder.glob('*.py'))
+  given = pathlib.Path(path)
+  folder, like = given if given.is_dir() else given.parent, '*.py'
+  if not folder.is_dir():
+    folder, like = folder.parent, f'*/{given.name}'
+  there = sorted(p.as_posix() for p in folder.glob(like))
   return nearest(path, there) if there else 'must be FILE.py, a config file'
 
 

@@ -5,6 +5,8 @@ Floor 0; imports nothing heavy.
 
 import difflib
 
+MANY = 20  # more names than this are not read
+
 
 def flatten(settings, prefix: str = '') -> dict:
   """Every field of a nested dict or ConfigDict, by its dotted name."""
@@ -18,8 +20,10 @@ def flatten(settings, prefix: str = '') -> dict:
 
 
 def nearest(given: str, allowed) -> str:
-  """`did you mean ...?`, or everything that is allowed."""
+  """`did you mean ...?`, or all that is allowed; of many fields, the groups."""
   close = difflib.get_close_matches(given.split('=')[0], allowed, 1, 0.6)
   if close:
     return f'did you mean {close[0]}?'
+  if len(allowed) > MANY:
+    allowed = {n.partition('.')[0] + '.*' * ('.' in n) for n in allowed}
   return f'allowed are {", ".join(sorted(allowed))}'

@@ -107,7 +107,8 @@ class Study:
     difference = records.compare(found, self._wanted())
     if difference:
       raise UserError(
-        f'workdir: {self.path} holds another study; {difference}; choose '
+        f'workdir: {self.path} holds another study; '
+        f'{difference.removeprefix("cases.case-")}; choose '
         'another --workdir or delete it'
       )
     return True

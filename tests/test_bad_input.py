@@ -112,6 +112,8 @@ COMMANDS = [
     ]
   ],
   (compare.main, f'--config={FILE}:none', 'no file', FILE),
+  (compare.main, '--config=config/mnist1d_mlp.py', 'no file', f'mean {FILE}?'),
+  (compare.main, '--config=nowhere/mnist.py', 'no file', 'must be FILE.py'),
   (compare.main, f'--config={FILE} --seeds=many', '--seeds', "'many'"),
   (compare.main, f'--config={FILE} --seeds=0', 'seeds: 0; at least 1'),
   (compare.main, f'--config={FILE} --trials=-1', 'trials: -1; at least 1'),

@@ -16,7 +16,7 @@ from bn_jax.fields import flatten
 # hold: the field, what was given, what is allowed.
 OVERRIDES = [
   ('none', 'optimizer.learning_rat=1', 'no such', 'optimizer.learning_rate?'),
-  ('none', 'lr=0.1', 'no such field', 'allowed are', 'batch_size'),
+  ('none', 'lr=0.1', 'no such field', 'are augment, batch_size, checkpoint.*'),
   ('none', 'model.deep=2', 'no such field', 'model.depth?'),
   ('none', 'optimizer=sgd', 'is a group', 'optimizer.name'),
   ('none', 'strategy=none', 'is a group'),

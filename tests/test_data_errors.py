@@ -102,10 +102,11 @@ def test_an_unknown_version_or_config(prepared, name):
 def test_a_folder_that_is_not_there(tmp_path):
   message = error(tmp_path / 'nowhere')
   assert message.startswith('data.data_dir: ')
-  assert message.endswith('is not a folder')
+  assert f"'{tmp_path / 'nowhere'}' is not a folder; " in message
+  assert "holds 'tiny'" in message and 'prepared there' in message
   file = tmp_path / 'file'
   file.write_text('')
-  assert error(file).endswith('is not a folder')
+  assert f"'{file}' is not a folder; " in error(file)
 
 
 def test_a_set_larger_than_memory(prepared, monkeypatch):

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from bn_jax import report, results, statistics
 from bn_jax.errors import UserError
-from bn_jax.report import figures, protocol, tables
+from bn_jax.report import figures, protocol, study, tables
 
 
 @pytest.fixture(scope='module')
@@ -163,9 +163,16 @@ def test_the_terminal_table_fits(written, width):
   report.print_table(written, console)
   lines = console.file.getvalue().splitlines()
   assert max(map(len, lines)) <= width
-  row = next(line for line in lines if line.startswith('batch_norm'))
-  assert re.search(r'7\d\.\d \[\d\d\.\d, \d\d\.\d\]', row)
-  assert ('57,010' in row) == (width == 120)
+  rows = [line for line in lines if line.startswith('batch_norm')]
+  assert re.search(r'7\d\.\d \[\d\d\.\d, \d\d\.\d\]', rows[0])
+  assert ('57,010' in rows[0]) == (width == 120)
+  assert len(rows) == {60: 3, 80: 2, 120: 2}[width]
+  # Nothing is left out: each column stands in one of the blocks.
+  shown = tables.columns(tables.of_study(study.read(written)))
+  words = [word for line in lines for word in re.split(r'\s{2,}', line)]
+  for column in shown:
+    for word in column.short.split('\n'):
+      assert any(word in found for found in words), column.name
 
 
 def test_few_seeds_are_warned_of(tmp_path):

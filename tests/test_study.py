@@ -135,6 +135,16 @@ def test_a_trial_that_diverged_counts_at_chance(tmp_path):
   ]  # fmt: skip
 
 
+def test_another_study_is_refused_by_the_field_that_differs(done):
+  def wider(names):
+    return tiny.config(names.split('+'), model__width=5)
+
+  other = study.Study(wider, settings(), done.path)
+  says = r'another study; [^.;]*\.model\.width is 4 there, 5 here; '
+  with pytest.raises(UserError, match=says):
+    other.claim('')
+
+
 def test_test_data_are_scored_once_after_the_choice_is_on_disk(done):
   phases = [name.partition('-')[0] for name, *_ in done.asked]
   assert phases == ['tune', 'tune', 'final', 'final', 'rates', 'rates']

@@ -104,7 +104,10 @@ def _builder(name, data_dir):
   from tensorflow_datasets.core import naming, read_only_builder
 
   if data_dir and '://' not in data_dir and not os.path.isdir(data_dir):
-    raise UserError(f'data.data_dir: {data_dir!r} is not a folder')
+    raise UserError(
+      f'data.data_dir: {data_dir!r} is not a folder; it must be the one that '
+      f'holds {name!r}, or will: make it, and the set is prepared there'
+    )
   try:
     naming.parse_builder_name_kwargs(name)
   except ValueError as error:

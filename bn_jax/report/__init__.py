@@ -5,7 +5,7 @@ report.print_table(workdir)
 """
 
 from bn_jax.report.differences import comparisons
-from bn_jax.report.formats import print_table, terminal_table
+from bn_jax.report.formats import print_table, terminal_tables
 from bn_jax.report.page import write
 from bn_jax.report.study import read
 from bn_jax.report.tables import table
@@ -16,7 +16,7 @@ __all__ = [
   'print_table',
   'read',
   'table',
-  'terminal_table',
+  'terminal_tables',
   'verdict',
   'write',
 ]

@@ -33,8 +33,8 @@ def _tex(text):
   return escaped
 
 
-# What a narrow terminal leaves to the report, first to last.
-_EXPENDABLE = (
+# What stands further down in a narrow terminal, the least urgent first.
+_LATER = (
   'seconds',
   'parameters',
   'steps_per_second',
@@ -45,15 +45,22 @@ _EXPENDABLE = (
 )
 
 
-def terminal_table(found, width=None) -> Table:
-  """The table for `rich`, with as many columns as fit in `width` letters."""
-  shown = columns(found)
-  for name in (None, *_EXPENDABLE):
-    shown = [c for c in shown if c.name != name]
-    built = _rich(found, shown)
-    if width is None or Console(width=1000).measure(built).maximum <= width:
-      break
+def terminal_tables(found, width) -> list[Table]:
+  """The table for `rich`, its columns in blocks of at most `width` letters."""
+  built, left = [], columns(found)
+  while left:
+    shown = left
+    for name in _LATER:
+      if len(shown) == 1 or _width(found, shown) <= width:
+        break
+      shown = [c for c in shown if c.name != name] or shown
+    built.append(_rich(found, shown))
+    left = [c for c in left if c not in shown]
   return built
+
+
+def _width(found, shown):
+  return Console(width=1000).measure(_rich(found, shown)).maximum
 
 
 def _rich(found, shown):
@@ -73,7 +80,9 @@ def print_table(workdir, console=None):
   """Prints a study's table to the terminal."""
   study = study_lib.read(workdir)
   console = console or Console()
-  console.print(terminal_table(of_study(study), console.width))
+  for block in terminal_tables(of_study(study), console.width):
+    console.print(block)
+    console.print()
   seeds = study.final.drop_duplicates(['run', 'member']).groupby(
     ['strategy', 'variant']
   )

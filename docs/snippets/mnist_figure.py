@@ -9,6 +9,7 @@ import sys
 from bn_jax import plots, results
 
 workdir, folder = map(pathlib.Path, sys.argv[1:])
+folder.mkdir(parents=True, exist_ok=True)
 df = results.load(workdir)
 df = df[df.phase == 'final']
 
