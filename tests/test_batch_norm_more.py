@@ -9,6 +9,7 @@ import pytest
 from flax import linen as nn
 
 import bn_jax
+from bn_jax.layers.site import Site
 
 KEY = jax.random.key(0)
 
@@ -78,22 +79,39 @@ def test_stop_gradient_reaches_the_transform():
   assert np.abs(slope(('mean',))).max() > 0.1
 
 
-def test_normalized_is_sown_before_scale_and_bias():
+def test_normalized_is_sown_before_scale_and_bias_at_a_site():
   x = draw((8, 3))
-  module = bn_jax.BatchNorm(
+  norm = functools.partial(
+    bn_jax.BatchNorm,
     scale_init=nn.initializers.constant(3.0),
     bias_init=nn.initializers.constant(1.0),
   )
-  variables = module.init(KEY, x, False)
-  assert set(variables) == {'params', 'batch_stats'}
-  for running in (False, True):
+  module = Site(norm)
+  variables = module.init(KEY, x, train=False)
+  kept = {k: variables[k] for k in ('params', 'batch_stats')}
+  for train in (False, True):
     y, new = module.apply(
-      variables, x, running, mutable=['batch_stats', 'intermediates']
+      kept, x, train=train, mutable=['batch_stats', 'intermediates']
     )
-    (normalized,) = new['intermediates']['normalized']
+    (normalized,) = new['intermediates']['norm']['normalized']
     np.testing.assert_allclose(normalized * 3 + 1, y, rtol=1e-5, atol=1e-6)
-  quiet = module.apply(variables, x, False, mutable=['batch_stats'])[1]
+  quiet = module.apply(kept, x, train=True, mutable=['batch_stats'])[1]
   assert set(quiet) == {'batch_stats'}
+
+
+@pytest.mark.parametrize('mutable', [True, ['batch_stats', 'intermediates']])
+def test_elsewhere_nothing_is_sown(mutable):
+  """Fault: a tree that grows with each step that makes all of it mutable."""
+  x = draw((8, 3))
+  ours, theirs = (
+    module(use_running_average=False)
+    for module in (bn_jax.BatchNorm, nn.BatchNorm)
+  )
+  variables = wanted = theirs.init(KEY, x)
+  for _ in range(3):
+    variables = {**variables, **ours.apply(variables, x, mutable=mutable)[1]}
+    wanted = {**wanted, **theirs.apply(wanted, x, mutable=mutable)[1]}
+    assert jax.tree.structure(variables) == jax.tree.structure(wanted)
 
 
 def test_traced_momentum_and_epsilon_are_a_population():

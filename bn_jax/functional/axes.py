@@ -55,7 +55,7 @@ def feature_axes(ndim, axis):
   Raises:
     ValueError: an axis is out of range.
   """
-  axes = (axis,) if isinstance(axis, int) else tuple(axis)
+  axes = tuple(axis) if hasattr(axis, '__iter__') else (axis,)
   for a in axes:
     if not -ndim <= a < ndim:
       raise ValueError(f'axis: {a}; allowed is {-ndim} to {ndim - 1}')
@@ -66,6 +66,40 @@ def reduction_axes(ndim, axis):
   """Every axis that is not a feature axis."""
   features = feature_axes(ndim, axis)
   return tuple(a for a in range(ndim) if a not in features)
+
+
+def inexact(*arrays):
+  """The dtype of a result from arrays that may be None, or of integers."""
+  dtype = jnp.result_type(*(a for a in arrays if a is not None))
+  if jnp.issubdtype(dtype, jnp.inexact):
+    return dtype
+  return jnp.promote_types(dtype, jnp.float32)
+
+
+def check_shapes(x, axes, mask=None, **features):
+  """Refuses what would make the result of another shape than x.
+
+  Args:
+    x: an array.
+    axes: the axes that are reduced.
+    mask: must broadcast to x's shape, or None.
+    features: arrays by name that must broadcast to that of the other axes, or
+      None.
+
+  Raises:
+    ValueError: names the first that does not.
+  """
+  each = tuple(n for a, n in enumerate(x.shape) if a not in axes)
+  for name, array in {'mask': mask, **features}.items():
+    shape = x.shape if name == 'mask' else each
+    if array is None or jnp.shape(array) == shape:
+      continue
+    try:
+      found = jnp.broadcast_shapes(jnp.shape(array), shape)
+    except ValueError:
+      found = None
+    if found != shape:
+      raise ValueError(f'{name}: shape {jnp.shape(array)}; allowed is {shape}')
 
 
 def group(axis_name, axis_index_groups):

@@ -40,7 +40,7 @@ def batch_norm(
   should leave masked outputs out: they depend on the statistics.
 
   Args:
-    x: an array, real or complex floating point, any rank >= 1.
+    x: an array, real or complex, any rank >= 1; integers count as float32.
     scale, bias: of the shape of the feature axes (sorted), or None.
     axis: the feature axis, or several.
     epsilon: added to the variance; a number or an array.
@@ -56,14 +56,15 @@ def batch_norm(
     The normalized array, of x's shape, and the `Moments`.
 
   Raises:
-    ValueError: stop_gradient names something else.
+    ValueError: stop_gradient names something else, or a shape does not fit.
   """
   x = jnp.asarray(x)
-  given = [a for a in (x, scale, bias) if a is not None]
-  dtype = jnp.result_type(*given) if dtype is None else dtype
+  axes = axes_lib.reduction_axes(x.ndim, axis)
+  axes_lib.check_shapes(x, axes, mask, scale=scale, bias=bias)
+  dtype = axes_lib.inexact(x, scale, bias) if dtype is None else dtype
   least = x.dtype if stats_dtype is None else stats_dtype
   static = _Static(
-    axes_lib.reduction_axes(x.ndim, axis),
+    axes,
     axes_lib.group(axis_name, axis_index_groups),
     check_stop_gradient(stop_gradient),
     jnp.dtype(dtype),

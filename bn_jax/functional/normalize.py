@@ -28,7 +28,7 @@ def normalize(
   statistics are kept.
 
   Args:
-    x: an array, real or complex floating point.
+    x: an array, real or complex; integers count as float32.
     mean, var, scale, bias: of the shape of the feature axes of x (sorted);
       scale and bias may be None.
     axis: the feature axis, or several.
@@ -37,11 +37,14 @@ def normalize(
 
   Returns:
     An array of x's shape. It is computed in float32 or wider.
+
+  Raises:
+    ValueError: a shape does not fit.
   """
   x = jnp.asarray(x)
   axes = axes_lib.reduction_axes(x.ndim, axis)
-  given = [a for a in (x, scale, bias) if a is not None]
-  dtype = jnp.result_type(*given) if dtype is None else dtype
+  axes_lib.check_shapes(x, axes, mean=mean, var=var, scale=scale, bias=bias)
+  dtype = axes_lib.inexact(x, scale, bias) if dtype is None else dtype
   return _normalize(axes, jnp.dtype(dtype), x, mean, var, scale, bias, epsilon)
 
 

@@ -10,6 +10,7 @@ from flax.linen import dtypes
 
 from bn_jax import functional
 from bn_jax.functional import axes as axes_lib
+from bn_jax.layers.site import Site
 
 
 class BatchNorm(nn.Module):
@@ -26,6 +27,8 @@ class BatchNorm(nn.Module):
   - For the backward pass only x is kept, in its own dtype.
   - With force_float32_reductions=False the statistics are stored in the
     narrow dtype but still computed in float32.
+  - Complex running statistics stay complex at evaluation, with
+    force_float32_reductions=False, too.
   - `epsilon` and `momentum` may be traced.
 
   Attributes:
@@ -50,7 +53,8 @@ class BatchNorm(nn.Module):
     stop_gradient: any of 'mean', 'var': constants in the gradient.
     average: 'ema'; 'debiased', without the weight of the initial 0 and 1;
       'cumulative', the mean over all batches. The latter two add a variable
-      `count`, of batches, to 'batch_stats'.
+      `count`, of batches, to 'batch_stats'; statistics that come without
+      one, from Flax's layer, say, are replaced by the first batch's.
     unbiased: the running variance is of n - 1, as PyTorch's.
   """
 
@@ -84,8 +88,8 @@ class BatchNorm(nn.Module):
         with running statistics, too.
 
     Returns:
-      The normalized array, of x's shape. If 'intermediates' is mutable, the
-      array before scale and bias is sown there as `normalized`.
+      The normalized array, of x's shape. At a `Site`, if 'intermediates' is
+      mutable, the array before scale and bias is sown there as `normalized`.
     """
     use_running_average = nn.merge_param(
       'use_running_average', self.use_running_average, use_running_average
@@ -103,7 +107,10 @@ class BatchNorm(nn.Module):
       return y
     if found is not None:
       self._update(running, found, x.dtype)
-    if self.is_mutable_collection('intermediates'):
+    # Elsewhere a net's variables are those of Flax's, whatever is mutable.
+    if isinstance(self.parent, Site) and self.is_mutable_collection(
+      'intermediates'
+    ):
       self.sow('intermediates', 'normalized', run(None, None)[0])
     return y
 
@@ -168,6 +175,8 @@ class BatchNorm(nn.Module):
     for name, value in (('mean', mean), ('var', var)):
       if not self.force_float32_reductions:
         narrow = x_dtype if self.dtype is None else self.dtype
+        if not jnp.issubdtype(narrow, jnp.inexact):
+          narrow = jnp.float32
         value = value.astype(
           narrow if name == 'mean' else jnp.finfo(narrow).dtype
         )
