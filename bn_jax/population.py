@@ -20,7 +20,7 @@ from bn_jax.diagnostics import probes
 from bn_jax.diagnostics.percentiles import LEVELS, of_unit
 from bn_jax.errors import bounded
 from bn_jax.layout import layout
-from bn_jax.programs import Program
+from bn_jax.programs import Kept
 
 _EACH = PartitionSpec('member')
 
@@ -136,7 +136,7 @@ class Population:
 
   def _kept(self, function, *specs):
     about = f'{function.__name__} {self._about}'
-    return Program(self._over_members(function, specs), about)
+    return Kept(self._over_members(function, specs), about)
 
   def check(self):
     """Traces a chunk, so that what cannot be built is refused early.

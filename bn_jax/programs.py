@@ -37,7 +37,7 @@ def keep() -> None:
   _keeping = True
 
 
-class Program:
+class Kept:
   """A jitted function for arguments of any shapes.
 
   In a command its traces are kept; elsewhere, where functions may be patched
@@ -73,8 +73,13 @@ class Program:
 def _folder() -> pathlib.Path | None:
   """Where traces are kept; None where they are not."""
   base = jax.config.jax_compilation_cache_dir
-  debugged = jax.config.jax_disable_jit or jax.config.jax_debug_nans
-  if not _keeping or debugged or jax.process_count() > 1:
+  asked = _keeping and jax.config.jax_enable_compilation_cache
+  debugged = (
+    jax.config.jax_disable_jit
+    or jax.config.jax_debug_nans
+    or jax.config.jax_debug_infs
+  )
+  if not asked or debugged or jax.process_count() > 1:
     return None
   return pathlib.Path(base) / 'traces' if base and '://' not in base else None
 
@@ -96,8 +101,8 @@ def _read(path):
     sources, exported, outputs = pickle.loads(zlib.decompress(data))
     if not all(_unchanged(name, stamp) for name, stamp in sources.items()):
       return None
-    return _call(export.deserialize(exported), outputs)
-  except (OSError, ValueError, ImportError, AttributeError):
+    return _call(export.deserialize(exported), pickle.loads(outputs))
+  except Exception:  # whatever is wrong with it, it is made anew
     return None
 
 
@@ -110,11 +115,13 @@ def _make(path, plain, args):
   outputs = jax.tree.structure(jax.eval_shape(plain, *args))
   try:
     exported = export.export(flat)(*leaves)
-  except (NotImplementedError, ValueError):  # it calls back into Python, say
+    sources = _sources()
+    found = sources, exported.serialize(), pickle.dumps(outputs)
+  # It calls back into Python, say, or returns what cannot be pickled. What is
+  # wrong with the function itself, the trace above has told.
+  except Exception:
     return plain
-  sources = _sources()
   if sources is not None:
-    found = (sources, exported.serialize(), outputs)
     _write(path, zlib.compress(pickle.dumps(found), 1))
   return _call(exported, outputs)
 
@@ -128,20 +135,26 @@ def _call(exported, outputs):
 
 def _sources():
   """{module: its file, size and time}; None if one is of this moment."""
-  found = {
-    name: _stamp(module.__file__)
-    for name, module in list(sys.modules.items())
-    if getattr(module, '__file__', None)
-    and name.partition('.')[0] not in ('__main__', *sys.stdlib_module_names)
-  }
   latest = (bn_jax.STARTED - MARGIN_SECONDS) * 1e9
-  if any(stamp is None or stamp[-1] > latest for stamp in found.values()):
-    return None
+  found = {}
+  for name, module in list(sys.modules.items()):
+    file = getattr(module, '__file__', None)
+    # Some modules that are made while a program runs name a file of no folder.
+    if name == '__main__' or not file or not os.path.dirname(file):
+      continue
+    found[name] = _stamp(file)
+    # A file that was moved here may be old; that it was moved, is told.
+    if found[name] is None or max(_changed(file), found[name][-1]) > latest:
+      return None
   return found
 
 
+def _changed(file):
+  return os.stat(file).st_ctime_ns
+
+
 def _unchanged(name, stamp) -> bool:
-  file = getattr(sys.modules.get(name), '__file__', stamp[0])
+  file = getattr(sys.modules.get(name), '__file__', None) or stamp[0]
   return stamp == _stamp(file)
 
 

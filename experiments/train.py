@@ -33,7 +33,8 @@ def main(argv):
 
   from bn_jax import devices, programs, progress, train
 
-  programs.keep()
+  if __name__ == '__main__':  # a script that calls this may patch anything
+    programs.keep()
   devices.set_up(flags.coordinator, flags.num_processes, flags.process_id)
   member = {
     'seed': config.seed,

@@ -7,7 +7,7 @@ import pytest
 import resuming
 import tiny
 
-from bn_jax import programs, train
+from bn_jax import train
 
 # Before the first device is touched, and not in the environment: programs
 # that a test starts find the machine as it is.
@@ -25,12 +25,6 @@ def compilation_cache(tmp_path_factory):
   jax.config.update('jax_compilation_cache_dir', str(base / 'xla'))
   jax.config.update('jax_persistent_cache_min_compile_time_secs', 0)
   jax.config.update('jax_persistent_cache_min_entry_size_bytes', 0)
-
-
-@pytest.fixture(autouse=True)
-def traced_anew(monkeypatch):
-  """Tests patch what is traced, so no command in their process keeps it."""
-  monkeypatch.setattr(programs, 'keep', lambda: None)
 
 
 @pytest.fixture

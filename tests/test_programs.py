@@ -12,6 +12,8 @@ import pathlib
 import shutil
 import subprocess
 import sys
+import time
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,9 +23,10 @@ import pytest
 import tiny
 
 import bn_jax
-from bn_jax import programs, results, step
+from bn_jax import devices, programs, results, step
 from bn_jax.population import Population
-from bn_jax.programs import Program
+from bn_jax.programs import Kept
+from experiments import compare, train
 
 
 @pytest.fixture
@@ -55,7 +58,7 @@ A, X = {'a': jnp.arange(3.0)}, jnp.ones(3)
 def times_traced(about='about', arguments=(A, X)):
   """Traces that another process would make."""
   function = Counted()
-  found = Program(function, about)(*arguments)
+  found = Kept(function, about)(*arguments)
   wanted = Counted()(*arguments)
   assert jax.tree.structure(found) == jax.tree.structure(wanted)
   jax.tree.map(np.testing.assert_array_equal, found, wanted)
@@ -130,6 +133,9 @@ def test_what_may_have_changed_since_it_was_imported_is_not_kept(
   monkeypatch.setattr(bn_jax, 'STARTED', edited + 1)
   times_traced()
   assert not folder.exists()
+  os.utime(module, (edited - 100, edited - 100))  # as cp -p leaves it
+  times_traced()
+  assert not folder.exists()
   monkeypatch.setattr(bn_jax, 'STARTED', edited + 3)
   times_traced()
   assert len(list(folder.iterdir())) == 1
@@ -173,10 +179,52 @@ def test_what_calls_back_into_python_is_not_kept(folder):
     jax.debug.callback(seen.append, x)
     return x + 1
 
-  assert Program(function, 'callback')(1 * X)[0] == 2
+  assert Kept(function, 'callback')(1 * X)[0] == 2
   jax.effects_barrier()
   assert len(seen) == 1
   assert not folder.exists()
+
+
+def test_what_cannot_be_pickled_is_not_kept(folder):
+  class Mine(NamedTuple):
+    x: jax.Array
+
+  assert Kept(Mine, 'local')(X).x is not None
+  assert not folder.exists()
+
+
+@pytest.mark.parametrize(
+  'name, value',
+  [
+    ('jax_enable_compilation_cache', False),
+    ('jax_debug_nans', True),
+    ('jax_debug_infs', True),
+  ],
+)
+def test_nothing_is_kept_where_jax_is_told_so(folder, name, value):
+  before = getattr(jax.config, name)
+  jax.config.update(name, value)
+  try:
+    times_traced()
+  finally:
+    jax.config.update(name, before)
+  assert not folder.exists()
+
+
+@pytest.mark.parametrize('command', [train, compare])
+def test_a_script_that_calls_a_command_keeps_nothing(
+  command, monkeypatch, tmp_path
+):
+  """It may patch what is traced, as tests do."""
+
+  def stop(*_):
+    raise InterruptedError
+
+  monkeypatch.setattr(devices, 'set_up', stop)
+  config = pages.ROOT / 'configs' / 'mnist1d_mlp.py'
+  with pytest.raises(InterruptedError):
+    command.main([f'--config={config}', f'--workdir={tmp_path / "run"}'])
+  assert not programs._keeping
 
 
 def test_an_error_of_the_function_is_its_own(folder):
@@ -184,7 +232,7 @@ def test_an_error_of_the_function_is_its_own(folder):
     raise ValueError('mine')
 
   with pytest.raises(ValueError, match='mine'):
-    Program(function, 'error')(X)
+    Kept(function, 'error')(X)
 
 
 def population(dataset, chained=('batch_norm',), seed=0, rate=0.1, **fields):
@@ -234,9 +282,7 @@ def test_a_command_sees_an_edited_strategy(tmp_path):
   for name in ('bn_jax', 'configs', 'experiments'):
     shutil.copytree(pages.ROOT / name, tree / name)
   file = tree / 'bn_jax' / 'strategies' / 'adaptive_grad_clip.py'
-  old = os.stat(pages.ROOT / 'bn_jax' / '__init__.py').st_mtime - 100
-  for path in tree.rglob('*.py'):
-    os.utime(path, (old, old))
+  time.sleep(programs.MARGIN_SECONDS + 1)
 
   def curves(name):
     words = '--config=configs/mnist1d_mlp.py:adaptive_grad_clip'
@@ -252,11 +298,15 @@ def test_a_command_sees_an_edited_strategy(tmp_path):
     )
     return results.load(tmp_path / name)['train/loss']
 
+  def kept():
+    entries = (tmp_path / 'xla' / 'traces').iterdir()
+    return {path: path.stat().st_mtime_ns for path in entries}
+
   first = curves('first')
-  kept = len(list((tmp_path / 'xla' / 'traces').iterdir()))
-  assert kept > 0
+  entries = kept()
+  assert entries
   assert curves('again').equals(first)
-  assert len(list((tmp_path / 'xla' / 'traces').iterdir())) == kept
+  assert kept() == entries  # none was made again
   text = file.read_text()
   assert text.count('clip(clipping,') == 1
   file.write_text(text.replace('clip(clipping,', 'clip(1e-9 * clipping,'))
