@@ -31,10 +31,15 @@ _LIBRARIES = ('jax', 'jaxlib', 'flax', 'optax', 'numpy')
 _keeping = False
 
 
-def keep() -> None:
-  """Lets programs keep their traces: for a command, which patches nothing."""
+def keep(caller: str) -> None:
+  """Lets programs keep their traces in a command, which patches nothing.
+
+  Args:
+    caller: its `__name__`; a script or test that calls a command's `main` may
+      have patched anything.
+  """
   global _keeping
-  _keeping = True
+  _keeping = _keeping or caller == '__main__'
 
 
 class Kept:

@@ -39,8 +39,7 @@ def main(argv):
 
   from bn_jax import devices, hosts, programs, progress, records, report, study
 
-  if __name__ == '__main__':  # a script that calls this may patch anything
-    programs.keep()
+  programs.keep(__name__)
   devices.set_up(flags.coordinator, flags.num_processes, flags.process_id)
   comparison = study.Study(make_config, settings, flags.workdir)
   comparison.claim(shlex.join(['python', '-m', 'experiments.compare', *argv]))

@@ -33,8 +33,7 @@ def main(argv):
 
   from bn_jax import devices, programs, progress, train
 
-  if __name__ == '__main__':  # a script that calls this may patch anything
-    programs.keep()
+  programs.keep(__name__)
   devices.set_up(flags.coordinator, flags.num_processes, flags.process_id)
   member = {
     'seed': config.seed,

@@ -7,7 +7,8 @@ import pytest
 import resuming
 import tiny
 
-from bn_jax import train
+import bn_jax
+from bn_jax import programs, train
 
 # Before the first device is touched, and not in the environment: programs
 # that a test starts find the machine as it is.
@@ -25,6 +26,18 @@ def compilation_cache(tmp_path_factory):
   jax.config.update('jax_compilation_cache_dir', str(base / 'xla'))
   jax.config.update('jax_persistent_cache_min_compile_time_secs', 0)
   jax.config.update('jax_persistent_cache_min_entry_size_bytes', 0)
+
+
+@pytest.fixture
+def traces(tmp_path, monkeypatch):
+  """Where a command that starts now keeps what it traces."""
+  before = jax.config.jax_compilation_cache_dir
+  jax.config.update('jax_compilation_cache_dir', str(tmp_path))
+  monkeypatch.setattr(programs, '_keeping', True)
+  # As if a test session had not written any file that is imported.
+  monkeypatch.setattr(bn_jax, 'STARTED', bn_jax.STARTED + 1e6)
+  yield tmp_path / 'traces'
+  jax.config.update('jax_compilation_cache_dir', before)
 
 
 @pytest.fixture

@@ -85,7 +85,7 @@ def once(strategy, arm):
   from bn_jax import devices, programs, train
 
   if arm != ARMS[1]:
-    programs.keep()
+    programs.keep('__main__')
   devices.set_up()
   config = config_lib.default(strategy)
   config.num_train_steps = 2 * config.log.eval_every
