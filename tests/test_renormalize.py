@@ -110,7 +110,9 @@ def test_renormalize_looks_at_examples_that_count():
   'chained, given, words',
   [
     (['renormalize'], {'model.site': 'post_activation'}, 'no linear layer'),
-    (['batch_norm', 'renormalize'], {}, 'dense_0 has no bias'),
+    (['batch_norm', 'renormalize'], {}, 'normalizes site_0 already'),
+    (['renormalize', 'batch_norm'], {}, 'normalizes site_0 already'),
+    (['renormalize'], {'model': 'linear_chain'}, 'model.use_bias=True'),
     (
       ['renormalize'],
       tiny.options('renormalize', preserve_function=True, affine=False),

@@ -88,6 +88,47 @@ def test_a_chain_acts_in_its_order():
   assert both.penalty({'a': 1, 'b': 20}, None) == 21
 
 
+@pytest.mark.parametrize('norm', ['batch_norm', 'decorrelated_batch_norm'])
+def test_a_penalty_leaves_what_normalizes_at_the_site(norm):
+  """In either order; it is of what arrives, which nothing else keeps normal.
+
+  Planted: the bare scale and bias set whatever is there; moments of what was
+  normalized, which are 0 and 1 as they are.
+  """
+  nets = [
+    tiny.net(chained)
+    for chained in (
+      [norm],
+      [norm, 'activation_penalty'],
+      ['activation_penalty', norm],
+    )
+  ]
+  seen = [tiny.apply(net) for net in nets]
+  alone, *both = nets
+  for net, one in zip(both, seen[1:], strict=True):
+    tiny.assert_trees_equal(net.state.batch_stats, alone.state.batch_stats)
+    np.testing.assert_array_equal(one.logits, seen[0].logits)
+    assert net.strategy.penalty(net.state.params, one.sites) > 1e-3
+
+
+@pytest.mark.parametrize('order', [1, -1])
+def test_two_that_normalize_are_refused(order):
+  """Planted: the later one takes the place of the other."""
+  chained = ['batch_norm', 'decorrelated_batch_norm'][::order]
+  with pytest.raises(UserError, match='where .*BatchNorm normalizes already'):
+    tiny.net(chained)
+
+
+def test_a_scale_and_bias_are_there_if_any_of_a_chain_wants_them():
+  """Planted: the last one's word is taken."""
+  options = tiny.options('renormalize', affine=False)
+  net = tiny.net(['activation_penalty', 'renormalize'], **options)
+  assert set(net.state.params['site_0']['norm']) == {'scale', 'bias'}
+  options |= tiny.options('activation_penalty', affine=False)
+  net = tiny.net(['activation_penalty', 'renormalize'], **options)
+  assert 'site_0' not in net.state.params
+
+
 def test_a_chain_of_no_ops_is_known_to_be_one():
   """What records `undone` and `penalty` asks for it by identity."""
   built = base.chain(base.Strategy(), strategies.build(('lsuv',), {}))

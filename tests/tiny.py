@@ -19,6 +19,7 @@ CLASSES = 3
 CHAINS = (
   ('batch_norm', 'adaptive_grad_clip'),
   ('lsuv', 'activation_penalty'),
+  ('batch_norm', 'activation_penalty'),
   ('lsuv', 'renormalize', 'adaptive_grad_clip'),
 )
 # Every strategy of the folder: a new file is under test with no edit here.

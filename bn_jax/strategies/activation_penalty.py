@@ -1,11 +1,8 @@
 """A term in the loss that pulls units towards mean 0 and variance 1."""
 
-import functools
-
 import jax.numpy as jnp
 
 from bn_jax.errors import bounded, pick
-from bn_jax.layers.affine import Affine, Identity
 from bn_jax.strategies.base import Strategy
 
 SEARCH = {'weight': (1e-4, 1e1)}
@@ -23,6 +20,9 @@ def activation_penalty(
 ) -> Strategy:
   """Loss + weight * sum over sites of the mean over units of f(mean, var).
 
+  Mean and variance are of what arrives at a site; beside a strategy whose
+  module normalizes there, that is what the module gets.
+
   Source: the first alternative to batch norm in Goodfellow, Bengio and
   Courville, Deep Learning, section 8.7.1. `kl` is KL(N(mean, var) || N(0, 1)).
 
@@ -37,12 +37,11 @@ def activation_penalty(
   divergence = pick('strategy.activation_penalty.form', form, FORMS)
 
   def layers(built):
-    norm = functools.partial(Affine, dtype=built.dtype) if affine else Identity
-    return built._replace(norm=norm)
+    return built.with_affine() if affine else built
 
   def penalty(params, sites):
     del params
-    moments = [site.moments() for site in sites.values()]
+    moments = [site.moments('input') for site in sites.values()]
     terms = [jnp.mean(divergence(m.mean, m.var)) for m in moments]
     return weight * sum(terms)
 

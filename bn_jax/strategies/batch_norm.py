@@ -67,6 +67,6 @@ def batch_norm(
       dtype=built.dtype,
       axis_name=built.axis_name,
     )
-    return built._replace(norm=norm, redundant_bias=True)
+    return built.with_norm(norm, redundant_bias=True)
 
   return Strategy(layers=layers)

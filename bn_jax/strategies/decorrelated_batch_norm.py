@@ -45,6 +45,6 @@ def decorrelated_batch_norm(
       dtype=built.dtype,
       axis_name=built.axis_name,
     )
-    return built._replace(norm=norm, redundant_bias=True)
+    return built.with_norm(norm, redundant_bias=True)
 
   return Strategy(layers=layers)

@@ -1,13 +1,10 @@
 """After each step, weights are edited so that units are normalized again."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 
 from bn_jax import trees
 from bn_jax.errors import UserError, bounded
-from bn_jax.layers.affine import Affine, Identity
 from bn_jax.layers.site import SiteValues
 from bn_jax.strategies.base import Strategy
 
@@ -42,8 +39,7 @@ def renormalize(
     )
 
   def layers(built):
-    norm = functools.partial(Affine, dtype=built.dtype) if affine else Identity
-    return built._replace(norm=norm)
+    return built.with_affine() if affine else built
 
   def edit(variables, forward):
     return {**variables, 'params': _edit(variables, forward, preserve_function)}
@@ -78,7 +74,7 @@ def _edit(variables, forward, preserve_function):
   simulate = None if preserve_function else _normalize_like(forward)
   seen = forward(params, variables.get('batch_stats', {}), edit=simulate)
   for site in forward.sites:
-    _check(site, params)
+    _check(site, variables)
     mean, std = _mean_and_std(seen.sites[site.path])
     linear = trees.get(params, site.feeder)
     params = trees.update(
@@ -115,15 +111,21 @@ def _normalize_like(forward):
   return edit
 
 
-def _check(site, params):
+def _check(site, variables):
+  running = trees.names(variables.get('batch_stats', {}))
+  if any(name.startswith(f'{site.path}/') for name in running):
+    raise UserError(
+      f'strategy renormalize: a module of the chain normalizes {site.path} '
+      'already; renormalize stands for it, not beside it'
+    )
   if site.feeder is None:
     raise UserError(
       f'strategy renormalize: no linear layer feeds {site.path}, so there are '
       'no weights to edit; it needs every site right behind a dense or conv '
       'layer (model.site=pre_activation)'
     )
-  if 'bias' not in trees.get(params, site.feeder):
+  if 'bias' not in trees.get(variables['params'], site.feeder):
     raise UserError(
-      f'strategy renormalize: {site.feeder} has no bias to edit; it cannot be '
-      'chained with a strategy that drops the bias'
+      f'strategy renormalize: {site.feeder} has no bias to edit; '
+      'linear_chain has one under --config.model.use_bias=True'
     )
