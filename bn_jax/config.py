@@ -211,6 +211,14 @@ def _check_model(name, model):
     if not isinstance(model[field], bool):
       low = 1 if isinstance(model[field], int) else 0
       bounded(f'model.{field}', model[field], least=low)
+  stddev = model.get('kernel_stddev')
+  unread = model.get('kernel_init') != 'normal'
+  if unread and stddev != wanted.get('kernel_stddev'):
+    raise UserError(
+      f'model.kernel_stddev: {stddev}; has no effect under model.kernel_init '
+      f'{model["kernel_init"]!r}; must be {wanted["kernel_stddev"]}, or '
+      'model.kernel_init normal'
+    )
 
 
 def value(config: Mapping, field: str):

@@ -1,6 +1,7 @@
 """The one exception that a user is meant to read, and what raises it."""
 
 import json
+import os
 import pathlib
 
 # Of float32, in which a field's number is used.
@@ -112,3 +113,17 @@ def check_folder(path: pathlib.Path) -> None:
       f'workdir: {path} holds claims, of experiments.claims; choose another '
       '--workdir'
     )
+
+
+def one_line(error) -> str:
+  """An exception's message without its line breaks."""
+  return ' '.join(str(error).split())
+
+
+def jax_variable(error) -> str | None:
+  """What JAX says of a variable of the environment as it is imported."""
+  message = one_line(error)
+  for name, given in os.environ.items():
+    if name.startswith('JAX_') and name in message.upper():
+      return f'{name}: {given!r}; JAX does not take it: {message}'
+  return None

@@ -3,7 +3,7 @@
 import optax
 
 from bn_jax import trees
-from bn_jax.errors import pick
+from bn_jax.errors import UserError, pick
 
 DEFAULTS = {
   'name': 'sgd',
@@ -62,7 +62,11 @@ def build(config: dict, num_train_steps: int) -> optax.GradientTransformation:
   Args:
     config: The fields of `DEFAULTS`.
     num_train_steps: The length of the schedule.
+
+  Raises:
+    UserError: For a name that is unknown, and a number without effect.
   """
+  _check_momentum(config)
   rule = pick('optimizer.name', config['name'], _RULES)(config)
   decay = optax.identity()
   if _uses(config['weight_decay']):
@@ -72,6 +76,19 @@ def build(config: dict, num_train_steps: int) -> optax.GradientTransformation:
   if config['schedule'] == 'constant' and not config['warmup_steps']:
     rate = optax.scale_by_learning_rate(config['learning_rate'])
   return optax.chain(*parts, rate)
+
+
+def _check_momentum(config):
+  has_one = _uses(config['momentum'])
+  if has_one and config['name'] != 'sgd':
+    raise UserError(
+      f'optimizer.momentum: has no effect under {config["name"]}; must be 0.0, '
+      'or optimizer.name sgd'
+    )
+  if config['nesterov'] and not has_one:
+    raise UserError(
+      'optimizer.nesterov: True; has no effect without optimizer.momentum'
+    )
 
 
 def _kernels(params):

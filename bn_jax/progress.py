@@ -15,6 +15,8 @@ from rich.progress import (
 )
 
 SECONDS_BETWEEN_LINES = 10.0
+# The rate is that of so many seconds: a chunk of steps may take a minute.
+SECONDS_OF_RATE = 600.0
 
 
 @contextlib.contextmanager
@@ -23,18 +25,13 @@ def bar(
 ) -> Iterator[Callable[[str, int], None]]:
   """Shows the progress of `total` units, with rate and time left.
 
+  Where there are none, nothing is shown.
+
   Yields:
-    advance(label, steps): what is running, and how many units it just took.
+    advance(label, units, taken=True): what is running, and how many units are
+    done now; with `taken=False` they were done before, or are not needed, and
+    tell nothing of the rate. The first ones do not, either: they compile.
   """
-  if sys.stderr.isatty():
-    with _rich(total, unit) as advance:
-      yield advance
-  else:
-    yield _lines(total, unit)
-
-
-@contextlib.contextmanager
-def _rich(total, unit):
   columns = (
     TextColumn('{task.description}'),
     BarColumn(),
@@ -42,33 +39,46 @@ def _rich(total, unit):
     TextColumn('{task.fields[rate]}'),
     TimeRemainingColumn(elapsed_when_finished=True),
   )
-  with Progress(*columns, console=Console(stderr=True)) as shown:
-    task = shown.add_task('starting', total=total, rate='')
+  shown = Progress(
+    *columns,
+    console=Console(stderr=True),
+    speed_estimate_period=SECONDS_OF_RATE,
+    disable=not sys.stderr.isatty(),
+  )
+  with shown:
+    shown.add_task('starting', total=total, rate='', visible=total > 0)
+    yield _Advance(shown, unit)
 
-    def advance(label, steps):
-      shown.update(task, description=label, advance=steps)
-      speed = shown.tasks[task].speed
-      if speed:
-        shown.update(task, rate=f'{speed:,.0f} {unit}/s')
 
-    yield advance
+class _Advance:
+  def __init__(self, shown, unit):
+    self.shown, self.unit = shown, unit
+    self.said = ('', -SECONDS_BETWEEN_LINES)
 
+  def __call__(self, label, units, taken=True):
+    (task,) = self.shown.tasks
+    if taken:
+      self.shown.update(task.id, description=label, advance=units)
+    else:
+      began, done = task.start_time, task.completed + units
+      self.shown.reset(task.id, completed=done, description=label)
+      task.start_time = began
+    rate = f'{_short(task.speed)} {self.unit}/s' if task.speed else ''
+    self.shown.update(task.id, rate=rate)
+    if self.shown.disable:
+      self._line(task, label, rate)
 
-def _lines(total, unit):
-  began, last, done = time.monotonic(), [0.0, ''], [0]
-
-  def advance(label, steps):
-    done[0] += steps
+  def _line(self, task, label, rate):
+    """A line for each label, and every ten seconds."""
+    before, at = self.said
     now = time.monotonic()
-    if label == last[1] and now - last[0] < SECONDS_BETWEEN_LINES:
+    if label == before and now - at < SECONDS_BETWEEN_LINES:
       return
-    last[:] = now, label
-    rate = done[0] / max(now - began, 1e-9)
-    left = f'{(total - done[0]) / rate:,.0f} s left' if rate else ''
-    print(
-      f'{done[0] / total:5.1%}  {label}  {rate:,.0f} {unit}/s  {left}',
-      file=sys.stderr,
-      flush=True,
-    )
+    self.said = label, now
+    left = f'{task.time_remaining:,.0f} s left' if task.time_remaining else ''
+    line = f'{task.percentage / 100:6.1%}  {label}  {rate}  {left}'
+    print(line.rstrip(), file=sys.stderr, flush=True)
 
-  return advance
+
+def _short(rate):
+  return f'{rate:,.0f}' if rate >= 10 else f'{rate:.2g}'

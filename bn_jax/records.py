@@ -8,16 +8,12 @@ import contextlib
 import json
 import os
 import pathlib
-import platform
-import subprocess
 import zlib
-from importlib import metadata
 
-import jax
 import numpy as np
 
 import bn_jax
-from bn_jax import hosts
+from bn_jax import environment, hosts
 from bn_jax.errors import UserError, check_folder, read_json
 
 CURVES = 'curves.jsonl'
@@ -30,7 +26,6 @@ NUMBERS = {
 }
 DIVERGED = ('diverged_at', 'diverged_site')
 TESTED = ('test/accuracy', 'test/loss')
-PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'numpy', 'tensorflow-datasets')
 
 
 def write_json(path: pathlib.Path, value) -> None:
@@ -42,34 +37,6 @@ def write_json(path: pathlib.Path, value) -> None:
     file.flush()
     os.fsync(file.fileno())
   os.replace(partial, path)
-
-
-def environment() -> dict:
-  """Versions, devices and commit: where the numbers were made."""
-  devices = jax.devices()
-  return {
-    'bn_jax': bn_jax.__version__,
-    'commit': _commit(),
-    'python': platform.python_version(),
-    'machine': platform.machine(),
-    'cores': len(os.sched_getaffinity(0)),
-    'devices': [f'{d.platform}:{d.device_kind}' for d in devices],
-    'processes': jax.process_count(),
-    'packages': {name: metadata.version(name) for name in PACKAGES},
-  }
-
-
-def _commit() -> str:
-  """The commit of the checkout, with a `+` if it was edited; '' elsewhere."""
-  root = pathlib.Path(bn_jax.__file__).parent.parent
-  if not (root / '.git').exists():
-    return ''
-  command = ['git', '-C', str(root), 'describe', '--always', '--dirty=+']
-  try:
-    done = subprocess.run(command, capture_output=True, text=True, timeout=5)
-  except (OSError, subprocess.TimeoutExpired):
-    return ''
-  return done.stdout.strip()
 
 
 class Workdir:
@@ -112,19 +79,38 @@ class Workdir:
     check_folder(self.path)
     return (self.path / 'config.json').exists()
 
-  def create(self, config: dict, members: list[dict]) -> None:
+  def create(
+    self, config: dict, members: list[dict], data_source: str = ''
+  ) -> None:
     """Makes the folder this run's, unless it is already.
+
+    Where it is, and the run goes on elsewhere than it began, this is said, and
+    noted in `environment.json`.
 
     Raises:
       UserError: If it cannot be written.
     """
-    if not hosts.first() or (self.path / 'config.json').exists():
+    if not hosts.first():
+      return
+    here = environment.here(data_source)
+    if (self.path / 'config.json').exists():
+      self._go_on(here)
       return
     with self.written():
       self.path.mkdir(parents=True, exist_ok=True)
     self.write('members', members)
-    self.write('environment', environment())
+    self.write('environment', here)
     self.write('config', config)  # last: it says that the others are there
+
+  def _go_on(self, here):
+    begun = self.read('environment') or {}
+    earlier = begun.pop('resumed', [])
+    if here not in [begun, *earlier]:
+      self.write('environment', {**begun, 'resumed': [*earlier, here]})
+      hosts.say(
+        f'{self.path}: goes on elsewhere than it began: '
+        f'{compare(begun, here)}; its numbers are of both'
+      )
 
   def write(self, name: str, value) -> None:
     """Writes `name`.json whole.

@@ -18,7 +18,8 @@ def load(flags, overrides: list[str]):
   Sets `flags.workdir`, where it was not given, to `DIR-reproduced`.
 
   Returns:
-    make_config(names) -> ConfigDict and the settings, as `cli.load_study`.
+    make_config(names) -> ConfigDict and the settings, as
+    `config_files.load_study`.
 
   Raises:
     UserError: For a flag that would make it another study, a workdir that is

@@ -4,6 +4,7 @@ Tuning seeds choose by validation accuracy; the choice is written to disk;
 then fresh seeds train with it and score the test part once.
 """
 
+import functools
 import json
 import pathlib
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bn_jax import config as config_lib
-from bn_jax import hosts, records, search, timing, train
+from bn_jax import environment, hosts, records, search, timing, train
 from bn_jax.errors import UserError
 
 # Tuning seeds start here, so that they are not among those reported.
@@ -70,6 +71,13 @@ class Study:
     each = s.trials * s.tuning_seeds + s.seeds * (1 + len(search.rates(s)))
     return sum(each * case.config.num_train_steps for case in self.cases)
 
+  def total_turns(self) -> int:
+    """Turns that `time` takes: each case compiles, then has its rounds."""
+    rounds = self.settings.timing_rounds
+    if not rounds or (self.path / 'times.json').exists():
+      return 0
+    return (1 + rounds) * len(self.cases)
+
   def claim(self, command: str) -> None:
     """Makes the folder this study's, or checks that it is already.
 
@@ -123,7 +131,7 @@ class Study:
   def _create(self, command):
     with records.writing(self.path):
       (self.path / 'runs').mkdir(parents=True, exist_ok=True)
-      records.write_json(self.path / 'environment.json', records.environment())
+      records.write_json(self.path / 'environment.json', environment.here())
       records.write_json(
         self.path / 'config.json', {'command': command, **self._wanted()}
       )
@@ -132,11 +140,15 @@ class Study:
     with records.writing(self.path):
       records.write_json(self.path / f'{name}.json', value)
 
-  def run(self, progress: Callable[[str, int], None]) -> None:
+  def run(self, progress: Callable) -> dict:
     """Tunes, writes down the choice, and trains the seeds to be reported.
 
     Args:
-      progress: Called with what is running and how many run-steps it took.
+      progress: Called with what is running and how many run-steps it took;
+        `taken=False` as for `train.fit`.
+
+    Returns:
+      The chosen hyperparameters of each case, by its name in `choice.json`.
     """
     choices = {c.folder('case'): self.tune(c, progress) for c in self.cases}
     hosts.on_first(lambda: self._write('choice', choices))
@@ -147,8 +159,7 @@ class Study:
     for case in self.cases if self.settings.rates else ():
       members = self._rates(hparams[case.folder('case')])
       self._fit(case, RATES, members, progress, test=False)
-    if self.settings.timing_rounds:
-      self.time(hparams, progress)
+    return hparams
 
   def _seeds(self, points):
     """A member for each point and each seed that is reported."""
@@ -160,18 +171,19 @@ class Study:
     found = search.rates(self.settings)
     return self._seeds([hparams | {LEARNING_RATE: rate} for rate in found])
 
-  def time(self, hparams: dict, progress) -> None:
+  def time(self, hparams: dict, progress: Callable) -> None:
     """Times the strategies in turns, cell by cell; writes `times.json`.
 
     Args:
-      hparams: Of each case, by its name in `choice.json`.
-      progress: As for `run`.
+      hparams: As `run` returns them.
+      progress: Called with what is timed and how many turns were taken.
     """
-    if hosts.on_first((self.path / 'times.json').exists):
+    if not hosts.on_first(self.total_turns):
       return
     times = {}
     for variant in dict.fromkeys(case.variant for case in self.cases):
-      progress(f'time {variant}'.strip(), 0)
+      label = f'time {variant}'.strip()
+      progress(label, 0)
       mine = [case for case in self.cases if case.variant == variant]
       populations = [
         timing.one_each(
@@ -181,7 +193,11 @@ class Study:
         )
         for case in mine
       ]
-      found = timing.in_turns(populations, self.settings.timing_rounds)
+      found = timing.in_turns(
+        populations,
+        self.settings.timing_rounds,
+        progress=functools.partial(progress, label, 1),
+      )
       for case, seconds in zip(mine, found, strict=True):
         about = {'strategy': case.strategy, 'variant': case.variant}
         times[case.folder('case')] = about | {'seconds_per_step': seconds}
@@ -232,7 +248,9 @@ class Study:
       members,
       folder,
       test=test,
-      progress=lambda steps: progress(label, steps * len(members)),
+      progress=lambda steps, taken=True: progress(
+        label, steps * len(members), taken
+      ),
     )
 
 

@@ -31,6 +31,7 @@ def in_turns(
   populations: list[Population],
   rounds: int,
   clock: Callable[[], float] = time.perf_counter,
+  progress: Callable = lambda: None,
 ) -> list[list[float]]:
   """Seconds per run-step of each population, a value per round.
 
@@ -42,16 +43,21 @@ def in_turns(
     populations: Of programs to be compared.
     rounds: How often each has its turn.
     clock: Returns seconds.
+    progress: Called after each turn; the first, which compiles, counts.
 
   Returns:
     A list like `populations` of lists of `rounds` values.
   """
-  repeats = [_repeats(population, clock) for population in populations]
+  repeats = []
+  for population in populations:
+    repeats.append(_repeats(population, clock))
+    progress()
   found = [[] for _ in populations]
   for number in range(rounds):
     order = range(len(populations))
     for i in reversed(order) if number % 2 else order:
       found[i].append(_turn(populations[i], clock, repeats[i]))
+      progress()
   return found
 
 

@@ -23,7 +23,7 @@ def fit(
   workdir,
   *,
   test: bool = False,
-  progress: Callable[[int], None] = lambda steps: None,
+  progress: Callable = lambda steps, taken=True: None,
 ) -> dict:
   """Trains every member and records it; resumes what was interrupted.
 
@@ -34,7 +34,8 @@ def fit(
     members: A dict each, with `seed` and `hparams` (dotted field -> number).
     workdir: The folder of the run, made if it is not there.
     test: Whether the test part is scored at the end.
-    progress: Called with the number of steps that were just taken.
+    progress: Called with a number of steps: (steps, taken=True) for those that
+      were just taken, taken=False for those that need not be.
 
   Returns:
     The summary, which is also in `summary.json`.
@@ -54,12 +55,12 @@ def fit(
 
   done = hosts.on_first(look)
   if done is not None:
-    progress(config['num_train_steps'])
+    progress(config['num_train_steps'], taken=False)
     return done
   layout.check_chunk(config, len(members))
   dataset = _dataset(config, data_config)
   loop = _Loop(config, dataset, members, folder, progress, test)
-  hosts.on_first(lambda: folder.create(config, members))
+  hosts.on_first(lambda: folder.create(config, members, dataset.source))
   return loop.run()
 
 
@@ -143,7 +144,7 @@ class _Loop:
       return
     state, about = found
     self.timing['others'] = about['timing']
-    self.progress(about['step'])
+    self.progress(about['step'], taken=False)
     state = self.population.place(state)
     self.settle(about['step'], state, about['validation'])
 
@@ -197,7 +198,7 @@ class _Loop:
       f'all {len(at)} members diverged, from step {at.min()} on{where}; '
       f'the run ends at step {self.good.step} of {self.total}'
     )
-    self.progress(self.total - self.good.step)
+    self.progress(self.total - self.good.step, taken=False)
     return True
 
   def diverged(self):

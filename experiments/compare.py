@@ -17,7 +17,7 @@ path of report.html. The same command goes on with what was interrupted.
 import shlex
 import sys
 
-from bn_jax import cli
+from bn_jax import cli, config_files
 
 
 def main(argv):
@@ -44,30 +44,29 @@ def main(argv):
   comparison = study.Study(make_config, settings, flags.workdir)
   comparison.claim(shlex.join(['python', '-m', 'experiments.compare', *argv]))
   with progress.bar(comparison.total_steps()) as advance:
-    comparison.run(advance)
+    hparams = comparison.run(advance)
+  with progress.bar(comparison.total_turns(), 'turns') as advance:
+    comparison.time(hparams, advance)
   if hosts.first():
+    print('writing the report', flush=True)
     with records.writing(flags.workdir):
       page = report.write(flags.workdir)
     report.print_table(flags.workdir)
     print(f'report: {page}')
     if flags.reproduce:
-      _judge(flags)
+      from bn_jax import agreement
+
+      verdict = agreement.compare(flags.reproduce, flags.workdir)
+      print(verdict.sentence)
+      sys.exit(0 if verdict.agree else 1)
 
 
 def _load(again, flags, overrides):
   if not again:
-    return cli.load_study(flags, overrides)
+    return config_files.load_study(flags, overrides)
   from bn_jax import rerun
 
   return rerun.load(flags, overrides)
-
-
-def _judge(flags):
-  from bn_jax import agreement
-
-  verdict = agreement.compare(flags.reproduce, flags.workdir)
-  print(verdict.sentence)
-  sys.exit(0 if verdict.agree else 1)
 
 
 if __name__ == '__main__':

@@ -13,9 +13,11 @@ command goes on with what was interrupted. To read the curves:
   results.load('runs/bn')
 """
 
+import functools
 import math
+import pathlib
 
-from bn_jax import cli
+from bn_jax import cli, config_files
 
 
 def main(argv):
@@ -29,12 +31,16 @@ def main(argv):
   flags, overrides = parser.parse(argv)
   print(f'bn_jax train: {flags.config} -> {flags.workdir}', flush=True)
   path, _, names = flags.config.partition(':')
-  config = cli.load_config(path, names or 'none', overrides)
+  config = config_files.load_config(path, names, overrides)
+  if not names:
+    default = '+'.join(config.strategies)
+    print(f'strategy: {default}; another is --config={path}:NAME', flush=True)
 
   from bn_jax import devices, programs, progress, train
 
   programs.keep(__name__)
   devices.set_up(flags.coordinator, flags.num_processes, flags.process_id)
+  ended = (pathlib.Path(flags.workdir) / 'summary.json').exists()
   member = {
     'seed': config.seed,
     'hparams': {'optimizer.learning_rate': config.optimizer.learning_rate},
@@ -45,7 +51,7 @@ def main(argv):
       [member],
       flags.workdir,
       test=True,
-      progress=lambda steps: advance('training', steps),
+      progress=functools.partial(advance, 'training'),
     )
   accuracy, loss = (
     math.nan if x is None else x
@@ -58,6 +64,7 @@ def main(argv):
     else f'test accuracy {accuracy:.4f}, test loss {loss:.4f}, '
   )
   speed = summary['steps_per_second'] or math.nan  # of none if it ended anew
+  print('the run had ended before; ' * ended, end='')
   print(f'{scores}{summary["parameters"]:,} parameters, {speed:,.0f} steps/s')
 
 

@@ -54,7 +54,7 @@ def write_run(
   write_json(folder / 'members.json', members)
   about = _config(strategy, steps, sites) | (config or {})
   write_json(folder / 'config.json', about)
-  write_json(folder / 'environment.json', {'jax': '0.10.2', 'devices': ['cpu']})
+  write_json(folder / 'environment.json', ENVIRONMENT)
   rng = np.random.default_rng(sum(map(ord, strategy)))
   level = np.array([_level(strategy, m, rng) for m in members])[:, None]
   how = (level, rng, sites, strategy, diverged, steps)

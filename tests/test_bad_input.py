@@ -51,6 +51,25 @@ def test_a_config_file(case, capsys, tmp_path):
 
 # A whole command line but for the workdir, and what the line must hold.
 COMMANDS = [
+  (
+    train.main,
+    f'--config={FILE}:none --config.optimizer.momentum=.9 '
+    '--config.optimizer.name=adam',
+    'optimizer.momentum: has no effect under adam',
+  ),
+  (
+    train.main,
+    f'--config={FILE}:batch_norm --config.strategy.batch_norm.momentum=.5 '
+    '--config.strategy.batch_norm.average=cumulative',
+    'strategy.batch_norm.momentum: has no effect',
+  ),
+  (
+    compare.main,
+    '--config=configs/mnist_sigmoid.py --config.model.kernel_init=he_normal '
+    '--config.data.name=mnist1d --config.num_train_steps=100 '
+    '--config.log.eval_every=100',
+    "model.kernel_init: 'he_normal'; must be normal",
+  ),
   (train.main, '--config=configs/mnist1d_mpl.py', 'did you mean', FILE),
   (train.main, '--config=configs', 'configs', 'mnist1d_mlp.py'),
   (train.main, '--config=', 'FILE.py'),
@@ -132,7 +151,19 @@ COMMANDS = [
     compare.main,
     f'--config={FILE} --config.optimizer.learning_rate=1',
     'optimizer.learning_rate',
-    'tuned',
+    'tuned as sweep()',
+  ),
+  (
+    compare.main,
+    f'--config={FILE} --config.strategy.activation_penalty.weight=1',
+    'strategy.activation_penalty.weight',
+    'tuned as SEARCH',
+  ),
+  (
+    compare.main,
+    '--config=configs/mnist1d_depth.py --config.model.depth=3',
+    'model.depth',
+    'varied as sweep()',
   ),
   (compare.main, '', 'required', '--config'),
   (compare.main, '--reproduce=nowhere', 'no study in nowhere'),

@@ -7,8 +7,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as strategies_of
 from refusals import FILE, SMALL, as_it_is, refused  # noqa: F401
 
-from bn_jax import cli, layout
 from bn_jax import config as config_lib
+from bn_jax import config_files, layout
 from bn_jax.errors import UserError
 from bn_jax.fields import flatten
 
@@ -52,6 +52,7 @@ OVERRIDES = [
   ('none', f'batch_size={10**400}', '000', 'must be finite|has 200'),
   ('none', 'optimizer.momentum=1.5', '1.5', 'below 1'),
   ('none', 'optimizer.momentum=-.1', '-0.1; at least 0'),
+  ('none', 'optimizer.nesterov=True', 'no effect without optimizer.momentum'),
   ('none', 'optimizer.weight_decay=-1', '-1.0; at least 0'),
   ('none', 'optimizer.warmup_steps=-1', '-1; at least 0'),
   ('none', 'optimizer.warmup_steps=21', '21; at most num_train_steps'),
@@ -61,6 +62,7 @@ OVERRIDES = [
   ('none', 'model.site=outside', "'outside'", 'pre_activation'),
   ('none', 'model.kernel_init=good', "'good'", 'orthogonal'),
   ('none', 'model.kernel_stddev=-1', '-1.0; at least 0'),
+  ('none', 'model.kernel_stddev=.2', '0.2; has no effect', "'lecun_normal'"),
   ('batch_norm', 'strategy.batch_norm.momentum=1.1', '1.1', 'at most 1'),
   ('batch_norm', 'strategy.batch_norm.epsilon=-1', '-1.0; at least 0'),
   ('batch_norm', 'strategy.batch_norm.average=some', "'some'", 'debiased'),
@@ -118,7 +120,7 @@ def test_any_value_of_any_field_is_taken_or_refused_in_a_line(field, value):
   """Fault: `load_config` that lets ValueError through."""
   override = f'--config.{field}={value}'
   try:
-    config = cli.load_config(FILE, 'batch_norm', [override])
+    config = config_files.load_config(FILE, 'batch_norm', [override])
   except UserError as error:
     assert '\n' not in str(error)
     assert field.rpartition('.')[2] in str(error)
@@ -131,7 +133,7 @@ def test_any_value_of_any_field_is_taken_or_refused_in_a_line(field, value):
 def test_any_field_that_is_none_is_refused_in_a_line(name):
   assume(name not in FIELDS)
   with pytest.raises(UserError) as error:
-    cli.load_config(FILE, 'batch_norm', [f'--config.{name}=1'])
+    config_files.load_config(FILE, 'batch_norm', [f'--config.{name}=1'])
   assert '\n' not in str(error.value) and name in str(error.value)
 
 

@@ -38,7 +38,8 @@ def test_batch_norm_leaves_mean_0_and_variance_1():
 )
 def test_batch_norm_averages_its_statistics(average, after_two):
   """Planted: the policy, or the momentum, not handed to the layer."""
-  given = tiny.options('batch_norm', average=average, momentum=0.7)
+  given = {} if average == 'cumulative' else {'momentum': 0.7}
+  given = tiny.options('batch_norm', average=average, **given)
   nets = [tiny.net(['batch_norm'], tiny.batch(i), **given) for i in (0, 1)]
   params, stats = nets[0].state.params, nets[0].state.batch_stats
   for net in nets:

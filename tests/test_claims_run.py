@@ -13,7 +13,7 @@ import pytest
 from test_claims import NAMES, result, samples
 
 import bn_jax
-from bn_jax import records
+from bn_jax import environment
 from bn_jax.errors import UserError
 from experiments import claims
 from experiments.claims import _draw, _page, _run
@@ -108,7 +108,7 @@ def test_a_result_of_an_older_version_is_read(tmp_path, stubs):
 
 def test_both_pages_say_where_and_when_they_were_made(tmp_path, stubs):
   _run.run(stubs, tmp_path, quick=False, doc=tmp_path / 'c.md')
-  there = records.environment()
+  there = environment.here()
   found = _run.results(tmp_path)
   line = _page.made(found)
   for word in (

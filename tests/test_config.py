@@ -11,7 +11,7 @@ import pytest
 import tiny
 
 from bn_jax import config as config_lib
-from bn_jax import models, strategies
+from bn_jax import config_files, models, strategies
 from bn_jax.errors import UserError
 from bn_jax.fields import flatten
 
@@ -34,6 +34,17 @@ def test_the_order_of_a_chain_is_that_of_its_names():
   wanted = ('renormalize', 'adaptive_grad_clip', 'lsuv')
   assert made.strategies == wanted and sorted(made.strategy) == sorted(wanted)
   assert config_lib.default('').strategies == ('none',)
+
+
+def test_without_a_name_the_file_says_which_strategy(tmp_path):
+  """Fault: `none`, whatever the file defaults to."""
+  path = tmp_path / 'mine.py'
+  path.write_text(
+    'from bn_jax import config\n'
+    "def get_config(names='lsuv+batch_norm'): return config.default(names)\n"
+  )
+  for names, wanted in (('', ('lsuv', 'batch_norm')), ('none', ('none',))):
+    assert config_files.load_config(str(path), names, []).strategies == wanted
 
 
 @pytest.mark.parametrize(

@@ -201,9 +201,9 @@ def test_7_resuming_gives_the_curve_of_never_stopping(
   stopped, whole = tmp_path / 'stopped', tmp_path / 'whole'
   with pytest.raises(tiny.StoppedError):
     train.fit(made, members, stopped, progress=tiny.stop_at(20))
-  steps = []
-  train.fit(made, members, stopped, test=True, progress=steps.append)
-  assert steps == [10, 10, 10]  # the first were taken before it was stopped
+  steps = tiny.Steps()
+  train.fit(made, members, stopped, test=True, progress=steps)
+  assert steps == [(10, False), (10, True), (10, True)]
   train.fit(made, members, whole, test=True)
   found, wanted = ((f / 'curves.jsonl').read_text() for f in (stopped, whole))
   assert found == wanted

@@ -156,11 +156,13 @@ def test_resize_takes_the_middle_square():
 
 
 def test_version_and_older_version(prepared, real, tmp_path):
-  assert load(prepared, 'tiny:1.0.0', limit=5).num_classes == 3
+  found = load(prepared, 'tiny:1.0.0', limit=5)
+  assert found.num_classes == 3 and found.source == 'tiny/1.0.0'
   shutil.copytree(
     pathlib.Path(real, 'mnist', '3.0.1'), tmp_path / 'mnist' / '3.0.0'
   )
-  assert load(tmp_path, 'mnist', limit=20).num_classes == 10
+  found = load(tmp_path, 'mnist', limit=20)
+  assert found.num_classes == 10 and found.source == 'mnist/3.0.1'
 
 
 def silent(script):

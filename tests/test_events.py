@@ -28,7 +28,7 @@ def tiny_data(monkeypatch, num_devices):
   num_devices(2)
 
 
-def fit(path, members=MEMBERS, progress=lambda steps: None, **fields):
+def fit(path, members=MEMBERS, progress=lambda *_, **__: None, **fields):
   fields = {'model.width': 4, 'log.tensorboard': True, **fields}
   made = tiny.config(('batch_norm',), **fields)
   return train.fit(made, members, path, test=True, progress=progress)

@@ -106,12 +106,31 @@ def test_rules_against_numpy(rule, fields, traced):
 @pytest.mark.parametrize('name', ['sgd', 'adam', 'rmsprop'])
 def test_members_that_differ_in_numbers_share_a_program(name):
   """A number of 0 that is traced gives what leaving it out gives."""
-  zeros = {'weight_decay': 0.0, 'momentum': 0.0}
+  zeros = {'weight_decay': 0.0} | ({'momentum': 0.0} if name == 'sgd' else {})
   found = walk({'name': name, 'learning_rate': 0.1, **zeros}, traced=True)
   wanted = walk({'name': name, 'learning_rate': 0.1})
   jax.tree.map(
     lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), found, wanted
   )
+
+
+@pytest.mark.parametrize(
+  'given, words',
+  [
+    ({'name': 'adam', 'momentum': 0.9}, 'momentum: has no effect under adam'),
+    ({'nesterov': True}, 'no effect without optimizer.momentum'),
+    ({'name': 'rmsprop', 'nesterov': True}, 'no effect without'),
+  ],
+)
+def test_a_number_without_effect_is_refused(given, words):
+  """Faults: neither check; the config's own value seen, not the tuned one."""
+  config = {'learning_rate': 0.1} | given
+  with pytest.raises(UserError, match=words):
+    walk(config)
+  if 'momentum' in given:
+    with pytest.raises(UserError, match=words):
+      walk(config, traced=True)
+  assert walk({'learning_rate': 0.1, 'momentum': 0.9, 'nesterov': True})
 
 
 @pytest.mark.parametrize(

@@ -110,8 +110,8 @@ def test_renormalize_looks_at_examples_that_count():
   'chained, given, words',
   [
     (['renormalize'], {'model.site': 'post_activation'}, 'no linear layer'),
-    (['batch_norm', 'renormalize'], {}, 'normalizes site_0 already'),
-    (['renormalize', 'batch_norm'], {}, 'normalizes site_0 already'),
+    (['batch_norm', 'renormalize'], {}, 'site_0 is normalized already'),
+    (['renormalize', 'batch_norm'], {}, 'site_0 is normalized already'),
     (['renormalize'], {'model': 'linear_chain'}, 'model.use_bias=True'),
     (
       ['renormalize'],

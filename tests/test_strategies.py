@@ -115,7 +115,7 @@ def test_a_penalty_leaves_what_normalizes_at_the_site(norm):
 def test_two_that_normalize_are_refused(order):
   """Planted: the later one takes the place of the other."""
   chained = ['batch_norm', 'decorrelated_batch_norm'][::order]
-  with pytest.raises(UserError, match='where .*BatchNorm normalizes already'):
+  with pytest.raises(UserError, match=r'where .*BatchNorm normalizes already'):
     tiny.net(chained)
 
 

@@ -52,9 +52,11 @@ def done(tmp_path_factory):
     patch.setattr(train, 'fit', spy)
     made = study.Study(make_config, settings(), folder)
     made.claim('python -m experiments.compare')
-    made.run(lambda label, steps: None)
+    hparams = made.run(lambda *_, **__: None)
+    turns = []
+    made.time(hparams, lambda label, count: turns.append(count))
   return types.SimpleNamespace(
-    path=folder, df=results.load(folder), asked=asked, study=made
+    path=folder, df=results.load(folder), asked=asked, study=made, turns=turns
   )
 
 
@@ -185,8 +187,10 @@ def test_the_times_are_of_this_run_and_are_not_taken_twice(done, monkeypatch):
   for found in times.values():
     assert len(found['seconds_per_step']) == 2
     assert min(found['seconds_per_step']) > 0
+  assert sum(done.turns) == 3 * len(STRATEGIES)
   monkeypatch.setattr(timing, 'in_turns', None)
-  done.study.time({}, lambda label, steps: None)
+  assert done.study.total_turns() == 0
+  done.study.time({}, None)
 
 
 class Clock:

@@ -22,8 +22,8 @@ def tiny_data(monkeypatch, num_devices):
 
 def fit(path, chained=('renormalize',), members=MEMBERS, test=True, **fields):
   made = tiny.config(chained, **{'model.width': 4, **fields})
-  steps = []
-  return train.fit(made, members, path, test=test, progress=steps.append), steps
+  steps = tiny.Steps()
+  return train.fit(made, members, path, test=test, progress=steps), steps
 
 
 @pytest.fixture(scope='module')
@@ -36,7 +36,7 @@ def done(folder):
   """A run of 20 steps: its folder, summary and progress."""
   if not (folder / 'summary.json').exists():
     summary, steps = fit(folder)
-    assert steps == [10, 10]
+    assert steps == [(10, True), (10, True)]
     return folder, summary
   return folder, results.read_json(folder / 'summary.json')
 
@@ -88,7 +88,7 @@ def test_what_is_done_is_not_done_again(done, monkeypatch):
   """Planted: a program that is built before the summary is looked for."""
   monkeypatch.setattr(train, 'Rounds', None)
   before = (done[0] / 'curves.jsonl').read_bytes()
-  assert fit(done[0]) == (done[1], [20])
+  assert fit(done[0]) == (done[1], [(20, False)])
   assert (done[0] / 'curves.jsonl').read_bytes() == before
 
 
@@ -148,9 +148,9 @@ def test_a_run_that_was_stopped_goes_on(tmp_path):
   run = tmp_path / 'run'
   with pytest.raises(tiny.StoppedError):
     train.fit(made, MEMBERS, run, progress=tiny.stop_at(20))
-  steps = []
-  found = train.fit(made, MEMBERS, run, progress=steps.append)
-  assert steps == [10, 10]
+  steps = tiny.Steps()
+  found = train.fit(made, MEMBERS, run, progress=steps)
+  assert steps == [(10, False), (10, True)]
   wanted = train.fit(made, MEMBERS, tmp_path / 'whole')
   for name in ('steps', 'parameters', 'diverged_at'):
     assert found[name] == wanted[name]

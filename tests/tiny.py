@@ -242,11 +242,18 @@ class StoppedError(Exception):
 
 def stop_at(step):
   """A `progress` that ends a run at a step."""
-  taken = []
+  done = []
 
-  def progress(steps):
-    taken.append(steps)
-    if sum(taken) >= step:
+  def progress(steps, taken=True):
+    done.append(steps)
+    if sum(done) >= step:
       raise StoppedError
 
   return progress
+
+
+class Steps(list):
+  """A `progress` that keeps what it is told: steps, and whether taken now."""
+
+  def __call__(self, steps, taken=True):
+    self.append((steps, taken))

@@ -64,6 +64,7 @@ class Dataset(NamedTuple):
       training part only, in the units of the raw values (0 to 255 for
       images). No std is 0: a constant channel has 1.
     label_names: num_classes strings.
+    source: the set with its version.
   """
 
   name: str
@@ -74,6 +75,7 @@ class Dataset(NamedTuple):
   mean: np.ndarray
   std: np.ndarray
   label_names: tuple[str, ...]
+  source: str = ''
 
 
 class Parts(NamedTuple):

@@ -78,6 +78,7 @@ def load(data_config) -> Dataset:
     mean=mean,
     std=std,
     label_names=own.label_names,
+    source=own.source,
   )
 
 
@@ -87,6 +88,7 @@ def _mnist1d():
     Split(made['x'], made['y']),
     Split(made['x_test'], made['y_test']),
     tuple(str(digit) for digit in range(10)),
+    'mnist1d',
   )
 
 

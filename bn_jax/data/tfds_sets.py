@@ -28,11 +28,13 @@ class Found(NamedTuple):
     test: its split `test`, or `validation` where there is no test split with
       labels; None where there is neither.
     label_names: one for each class.
+    source: its name, config and version.
   """
 
   train: Source
   test: Source | None
   label_names: tuple[str, ...]
+  source: str
 
 
 def find(
@@ -80,7 +82,9 @@ def find(
 
   tests = (source(s) for s in ('test', 'validation') if s in splits)
   test = next((s for s in tests if s is not None), None)
-  return Found(source('train'), test, tuple(classes.names))
+  return Found(
+    source('train'), test, tuple(classes.names), builder.info.full_name
+  )
 
 
 def _quieten():

@@ -2,7 +2,7 @@
 
 import flax.linen as nn
 
-from bn_jax.errors import pick
+from bn_jax.errors import UserError, pick
 
 _NAMED = {
   'lecun_normal': nn.initializers.lecun_normal,
@@ -20,11 +20,22 @@ _ACTS = {
 
 
 def kernel_init(name: str, stddev: float):
-  """The initializer called `name`; `stddev` is read by `normal` alone."""
+  """The initializer called `name`; `stddev` is read by `normal` alone.
+
+  Raises:
+    UserError: For a name that is unknown, and a traced `stddev` that is not
+      read: it would be tuned without effect.
+  """
   if name == 'normal':
     return nn.initializers.normal(stddev)
   allowed = {**_NAMED, 'normal': None}
-  return pick('model.kernel_init', name, allowed)()
+  initializer = pick('model.kernel_init', name, allowed)
+  if not isinstance(stddev, int | float):
+    raise UserError(
+      f'model.kernel_init: {name!r}; must be normal where model.kernel_stddev '
+      'is tuned'
+    )
+  return initializer()
 
 
 def activation(name: str):

@@ -104,7 +104,7 @@ def read(workdir) -> Study:
     path=path,
     df=df,
     config=config,
-    environment=results.read_json(path / 'environment.json', {}),
+    environment=_environment(path),
     choices=list(results.read_json(path / 'choice.json', {}).values()),
     summaries=summaries,
     times=results.read_json(path / 'times.json', {}),
@@ -115,6 +115,32 @@ def read(workdir) -> Study:
   if np.isnan(study.target):
     study = study._replace(target=default_target(study.final, chance))
   return study
+
+
+def _environment(path):
+  """Where the study was made: of what differs between its runs, all values."""
+  found = []
+  for folder in dict.fromkeys([path, *results.find_runs(path)]):
+    begun = results.read_json(folder / 'environment.json', {})
+    found += [begun, *begun.pop('resumed', [])]
+  return _merged(found)
+
+
+def _merged(found):
+  merged = {}
+  for name in dict.fromkeys(name for each in found for name in each):
+    values = [each[name] for each in found if name in each]
+    distinct = [v for i, v in enumerate(values) if v not in values[:i]]
+    if isinstance(values[0], dict):
+      merged[name] = _merged(values)
+    else:
+      merged[name] = distinct[0] if len(distinct) == 1 else _each(distinct)
+  return merged
+
+
+def _each(values):
+  said = [', '.join(map(str, v)) if isinstance(v, list) else v for v in values]
+  return '; '.join(map(str, said))
 
 
 def default_target(df, chance=0.1) -> float:

@@ -2,7 +2,7 @@
 
 import functools
 
-from bn_jax.errors import bounded, pick
+from bn_jax.errors import UserError, bounded, pick
 from bn_jax.layers.batch_norm import BatchNorm
 from bn_jax.layers.ghost_batch_norm import GhostBatchNorm
 from bn_jax.strategies.base import Strategy
@@ -14,10 +14,11 @@ STOPS = {
   'both': ('mean', 'var'),
 }
 AVERAGES = ('ema', 'debiased', 'cumulative')
+MOMENTUM = 0.9
 
 
 def batch_norm(
-  momentum: float = 0.9,
+  momentum: float = MOMENTUM,
   epsilon: float = 1e-5,
   average: str = 'debiased',
   stop_gradient: str = 'none',
@@ -49,7 +50,12 @@ def batch_norm(
   bounded('strategy.batch_norm.epsilon', epsilon, least=0)
   stops = pick('strategy.batch_norm.stop_gradient', stop_gradient, STOPS)
   pick('strategy.batch_norm.average', average, AVERAGES)
-
+  is_set = not isinstance(momentum, float) or momentum != MOMENTUM  # or traced
+  if average == 'cumulative' and is_set:
+    raise UserError(
+      'strategy.batch_norm.momentum: has no effect under average=cumulative; '
+      f'must be {MOMENTUM}'
+    )
   bounded('strategy.batch_norm.ghost_batch_size', ghost_batch_size, least=0)
   module = BatchNorm
   if ghost_batch_size:

@@ -115,8 +115,8 @@ def _check(site, variables):
   running = trees.names(variables.get('batch_stats', {}))
   if any(name.startswith(f'{site.path}/') for name in running):
     raise UserError(
-      f'strategy renormalize: a module of the chain normalizes {site.path} '
-      'already; renormalize stands for it, not beside it'
+      f'strategy renormalize: {site.path} is normalized already; it cannot be '
+      'chained with a strategy that puts a module there'
     )
   if site.feeder is None:
     raise UserError(

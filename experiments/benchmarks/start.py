@@ -97,7 +97,7 @@ def once(strategy, arm):
       config,
       [member],
       workdir,
-      progress=lambda steps: times.append(time.perf_counter()),
+      progress=lambda steps, taken=True: times.append(time.perf_counter()),
     )
   began, first, second = times
   return first - began - (second - first)

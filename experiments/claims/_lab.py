@@ -60,7 +60,7 @@ class Lab:
   def fit(self, name: str, config, members: list[dict]):
     """Trains members, or reads what was trained: `results.load`'s table."""
     folder = self.folder / 'runs' / name
-    ticking = lambda steps: self.tick(name)  # noqa: E731
+    ticking = lambda steps, taken=True: self.tick(name)  # noqa: E731
     train.fit(config, members, folder, progress=ticking)
     return results.load(folder)
 

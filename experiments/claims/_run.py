@@ -7,7 +7,7 @@ import time
 
 import numpy as np
 
-from bn_jax import criteria, progress, records
+from bn_jax import criteria, environment, progress, records
 from bn_jax.errors import UserError
 from experiments import claims
 from experiments.claims import _files, _page
@@ -48,7 +48,7 @@ def run(only, workdir, *, quick, doc=None, argv=()):
       clock = _Clock(name, module.SECONDS, advance)
       if not finished[name]:
         _measure(folder, name, module, quick, clock.tick)
-      clock.finish()
+      clock.finish(taken=not finished[name])
   found = results(folder)
   command = shlex.join(['python', '-m', 'experiments.claims', *argv])
   with records.writing(folder):
@@ -162,7 +162,7 @@ def _measure(folder, name, module, quick, tick):
     'quick': quick,
     'seconds': round(time.monotonic() - began, 1),
     'date': str(datetime.date.today()),
-    'environment': records.environment(),
+    'environment': environment.here(),
   }
   with records.writing(folder):
     records.write_json(folder / 'results' / f'{name}.json', found)
@@ -184,10 +184,10 @@ class _Clock:
   def tick(self, label):
     self._show(f'{self.name}: {label}', time.monotonic() - self.began)
 
-  def finish(self):
-    self._show(self.name, self.planned)
+  def finish(self, taken):
+    self._show(self.name, self.planned, taken)
 
-  def _show(self, label, seconds):
+  def _show(self, label, seconds, taken=True):
     new = int(min(seconds, self.planned)) - self.shown
     self.shown += new
-    self.advance(label, new)
+    self.advance(label, new, taken)
