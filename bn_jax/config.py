@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from ml_collections import ConfigDict
 
-from bn_jax import models, optimizers, strategies
+from bn_jax import data, models, optimizers, strategies
 from bn_jax.diagnostics.probes import PROBES
 from bn_jax.errors import UserError, bounded, pick
 
@@ -35,7 +35,8 @@ def default(chained: str = 'none', model: str = 'mlp') -> ConfigDict:
   # `crop_and_flip` for images, on the device.
   config.augment = 'none'
 
-  config.data = _data()
+  # The same parts for every member and strategy; see `bn_jax.data.Fields`.
+  config.data = ConfigDict(data.Fields()._asdict())
   config.model = ConfigDict({'name': model, **models.defaults(model)})
   config.optimizer = ConfigDict(optimizers.DEFAULTS)
 
@@ -50,25 +51,6 @@ def default(chained: str = 'none', model: str = 'mlp') -> ConfigDict:
   config.checkpoint.seconds = 60.0
   config.checkpoint.keep = 2
   return config
-
-
-def _data():
-  data = ConfigDict()
-  # `mnist1d` or any image-classification set of TFDS.
-  data.name = 'mnist1d'
-  # Where TFDS sets are prepared; '' means TFDS_DATA_DIR, or TFDS's default.
-  data.data_dir = ''
-  # The share of the training split that validates.
-  data.validation_fraction = 0.1
-  # Which examples validate: the same for every member and strategy.
-  data.seed = 0
-  # The most examples of each part; 0 for all.
-  data.limit = 0
-  # The side in pixels to which images are cut and resized; 0 leaves them.
-  data.image_size = 0
-  # Whether the set lives on the device; if not, it streams.
-  data.in_memory = True
-  return data
 
 
 def _log():

@@ -10,7 +10,8 @@ of one unit of the last hidden layer, with and without batch norm.
 
 The paper states neither the optimizer, nor its learning rate, nor the standard
 deviation of the initial weights: here it is plain SGD, and the other two are
-tuned, for both networks alike, over the ranges in `sweep`.
+tuned, for both networks alike, over the ranges in `sweep`. With batch norm
+0.28 was chosen of the deviations, near the upper end (0.3) of its range.
 
 It reached a test accuracy of 97.9% with and 97.6% without batch norm (5
 seeds), in 13 minutes on 2 cores (2.1 million steps).

@@ -1,8 +1,10 @@
-"""What the fields of a model may name: initial kernels and nonlinearities."""
+"""What a model's fields may name: sites, initial kernels, nonlinearities."""
 
 import flax.linen as nn
 
 from bn_jax.errors import UserError, pick
+
+SITES = ('pre_activation', 'post_activation', 'input')
 
 _NAMED = {
   'lecun_normal': nn.initializers.lecun_normal,

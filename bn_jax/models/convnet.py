@@ -4,10 +4,9 @@ import flax.linen as nn
 
 from bn_jax.errors import UserError, pick
 from bn_jax.layers.layers import Layers
-from bn_jax.models._fields import activation, kernel_init
+from bn_jax.models._fields import SITES, activation, kernel_init
 from bn_jax.models._trunk import Trunk, check_images, pool
 
-SITES = ('pre_activation', 'post_activation', 'input')
 HEADS = ('average', 'flatten')
 
 

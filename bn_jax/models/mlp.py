@@ -5,9 +5,7 @@ import flax.linen as nn
 from bn_jax.errors import pick
 from bn_jax.layers.layers import Layers
 from bn_jax.layers.site import Site
-from bn_jax.models._fields import activation, kernel_init
-
-SITES = ('pre_activation', 'post_activation', 'input')
+from bn_jax.models._fields import SITES, activation, kernel_init
 
 
 class MLP(nn.Module):

@@ -3,6 +3,7 @@
 import functools
 
 from bn_jax.errors import UserError, bounded, pick
+from bn_jax.functional import AVERAGES
 from bn_jax.layers.batch_norm import BatchNorm
 from bn_jax.layers.ghost_batch_norm import GhostBatchNorm
 from bn_jax.strategies.base import Strategy
@@ -13,7 +14,6 @@ STOPS = {
   'var': ('var',),
   'both': ('mean', 'var'),
 }
-AVERAGES = ('ema', 'debiased', 'cumulative')
 MOMENTUM = 0.9
 
 

@@ -6,7 +6,7 @@
 
 Each claim is measured and ends as supported, not supported or inconclusive, by
 a criterion that was written down before. Results are in WORKDIR/claims.json
-and claims.html. All of them took 22 minutes on two cores; the same
+and claims.html. All of them took 24 minutes on two cores; the same
 command goes on with what was interrupted.
 """
 
