@@ -20,6 +20,10 @@ _LAZY = {
 }
 
 
+def __dir__():
+  return sorted([*globals(), *_LAZY, 'functional'])
+
+
 def __getattr__(name):
   if name in _LAZY:
     return getattr(importlib.import_module(_LAZY[name]), name)

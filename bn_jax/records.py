@@ -60,6 +60,11 @@ class Workdir:
     if not self._is_run():
       return
     check_version(self.path)
+    if 'study' in read_json(path):
+      raise UserError(
+        f'workdir: {self.path} holds a study, of experiments.compare; choose '
+        'another --workdir'
+      )
     wanted = {'config': config, 'members': members}
     wanted = json.loads(json.dumps(wanted, default=_plain))
     found = {'config': read_json(path), 'members': self.read('members')}

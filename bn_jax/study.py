@@ -111,6 +111,11 @@ class Study:
       return False
     records.check_version(self.path)
     found = records.read_json(path)
+    if 'study' not in found:
+      raise UserError(
+        f'workdir: {self.path} holds a run, of experiments.train; choose '
+        'another --workdir'
+      )
     found.pop('command', None)
     difference = records.compare(found, self._wanted())
     if difference:

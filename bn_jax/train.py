@@ -194,8 +194,9 @@ class _Loop:
     sites = self.population.sites
     site = self.diverged()[1][at.argmin()]
     where = f', first at {sites[site].path}' if site >= 0 else ''
+    every = f'all {len(at)} members' if len(at) > 1 else 'the member'
     hosts.say(
-      f'all {len(at)} members diverged, from step {at.min()} on{where}; '
+      f'{every} diverged, from step {at.min()} on{where}; '
       f'the run ends at step {self.good.step} of {self.total}'
     )
     self.progress(self.total - self.good.step, taken=False)

@@ -15,7 +15,7 @@ command goes on with what was interrupted. To read the curves:
 
 import functools
 import math
-import pathlib
+import os
 
 from bn_jax import cli, config_files
 
@@ -40,7 +40,7 @@ def main(argv):
 
   programs.keep(__name__)
   devices.set_up(flags.coordinator, flags.num_processes, flags.process_id)
-  ended = (pathlib.Path(flags.workdir) / 'summary.json').exists()
+  ended = os.path.exists(os.path.join(flags.workdir, 'summary.json'))
   member = {
     'seed': config.seed,
     'hparams': {'optimizer.learning_rate': config.optimizer.learning_rate},

@@ -263,6 +263,13 @@ def test_a_reproduction_of_a_name_that_is_too_long(capsys, tmp_path):
   assert 'File name too long' in fails(capsys, compare.main, words)
 
 
-def test_a_run_is_not_a_study_and_a_study_not_a_run(trained, capsys):
+def test_a_run_is_not_a_study_and_a_study_not_a_run(trained, compared, capsys):
+  """Fault: the first field that a study, or a run, does not have."""
   words = [f'--config={FILE}', *SMALL, f'--workdir={trained}']
-  assert 'holds another study' in fails(capsys, compare.main, words)
+  assert 'holds a run, of experiments.train' in fails(
+    capsys, compare.main, words
+  )
+  words = [*GOOD, f'--workdir={compared}']
+  assert 'holds a study, of experiments.compare' in fails(
+    capsys, train.main, words
+  )

@@ -53,6 +53,13 @@ def test_average_is_a_known_one():
     functional.update_running(0.0, 1.0, 0.9, count=0, average='mean')
 
 
+@pytest.mark.parametrize('average', ['debiased', 'cumulative'])
+def test_an_average_that_counts_needs_a_count(average):
+  """Fault: what JAX says of None."""
+  with pytest.raises(ValueError, match=f"count: None; '{average}' needs"):
+    functional.update_running(0.0, 1.0, 0.9, average=average)
+
+
 def test_unbiased_variance():
   x = np.random.default_rng(0).normal(size=(9, 2))
   found = functional.unbiased_variance(x.var(0), 9)

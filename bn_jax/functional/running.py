@@ -29,8 +29,14 @@ def update_running(
     average: one of `AVERAGES`.
 
   Raises:
-    ValueError: average is none of them.
+    ValueError: average is none of them, or needs a count and has none.
   """
+  if average not in AVERAGES:
+    raise ValueError(f'average: {average!r}; allowed are {AVERAGES}')
+  if average != 'ema' and count is None:
+    raise ValueError(
+      f'count: None; {average!r} needs the number of batches before this one'
+    )
   dtype = jnp.result_type(running, value)
   real = jnp.finfo(dtype).dtype
   if average == 'ema':
@@ -51,8 +57,6 @@ def _weight(t, momentum, average):
   """The weight of the t-th batch, t = 1, 2, ..."""
   if average == 'cumulative':
     return 1 / t
-  if average != 'debiased':
-    raise ValueError(f'average: {average!r}; allowed are {AVERAGES}')
   # (1 - momentum) / (1 - momentum^t), and its limit 1/t at momentum 1.
   below = momentum < 1
   log = jnp.log(jnp.where(below, momentum, 0.5))
