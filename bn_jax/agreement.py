@@ -72,7 +72,9 @@ def compare(first, second) -> Verdict:
 def _first_difference(a, b):
   """How many numbers there are, and where they first differ, in words."""
   ignored = {*KEYS, 'phase', 'strategy', 'variant'}
-  names = sorted((set(a.columns) | set(b.columns)) - ignored)
+  # Text is of the config, which is the same.
+  numbers = {c for df in (a, b) for c in df.select_dtypes(['number', 'bool'])}
+  names = sorted(numbers - ignored)
   a, b = (_in_order(df).reindex(columns=names) for df in (a, b))
   if not a.index.equals(b.index):
     odd = a.index.symmetric_difference(b.index)[0]

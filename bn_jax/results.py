@@ -14,9 +14,11 @@ import pandas as pd
 
 from bn_jax import errors
 from bn_jax.errors import UserError
+from bn_jax.fields import flatten
 
 IDENTITY = ['run', 'phase', 'strategy', 'variant', 'member', 'seed']
-PHASES = ('tune', 'final', 'rates')
+# Fields of a config that have columns of other names, or none: a path.
+TOLD = {'seed', 'strategies', 'optimizer.learning_rate', 'data.data_dir'}
 # A run; a study; a folder of either.
 _RUN_PATTERNS = (('',), ('runs/*/',), ('*/', '*/runs/*/'))
 
@@ -31,12 +33,12 @@ def load(workdir):
     A DataFrame with a row per (run, member, step), sorted so. Columns: `run`
     (the folder, relative to workdir), `phase` ('tune', 'final', 'rates', or ''
     for a run outside a study), `strategy`, `variant` ('' if none), `member`,
-    `seed`,
-    `learning_rate`, every other hyperparameter by its dotted name, every
-    number of the configs that differs between the runs (`model.depth`, ...),
-    `diverged_at` (a step, -1 if it did not), `step`, and the metrics by name,
-    NaN where one was not measured. `test/...` is there at the last step, and
-    before it where `log.test` was set.
+    `seed`, `learning_rate`, every other hyperparameter by its dotted name,
+    every field of the configs that differs between the runs that have it
+    (`model.depth`, ...; NaN for the others, a list as text), `diverged_at` (a
+    step, -1 if it did not), `step`, and the metrics by name, NaN where one was
+    not measured. `test/...` is there at the last step, and before it where
+    `log.test` was set.
 
   Raises:
     UserError: there is no run in the folder, or a file is corrupt. A last line
@@ -172,9 +174,9 @@ def _load_run(folder, label, varying):
   config = read_json(folder / 'config.json', {})
   columns = _identity(folder, config, label, len(members))
   columns |= _member_columns(members, config)
-  fields = _flatten(config)
+  fields = _fields(config)
   columns |= {
-    name: [fields[name]] * len(members)
+    name: [fields.get(name, np.nan)] * len(members)
     for name in varying
     if name not in columns
   }
@@ -188,14 +190,20 @@ def _load_run(folder, label, varying):
 
 
 def _identity(folder, config, label, num_members):
-  phase, _, rest = folder.name.partition('-')
-  if phase in PHASES and rest:
-    strategy, _, variant = rest.partition('-')
-  else:
-    phase, variant = '', ''
-    strategy = '+'.join(config.get('strategies', [])) or 'none'
+  strategy = '+'.join(config.get('strategies', [])) or 'none'
+  phase, variant = '', ''
+  if _is_study(folder.parent):
+    phase, _, rest = folder.name.partition('-')
+    variant = rest.removeprefix(strategy).removeprefix('-')
   values = [label, phase, strategy, variant]
   return {n: [v] * num_members for n, v in zip(IDENTITY, values, strict=False)}
+
+
+def _is_study(runs):
+  """Whether these are the runs of a study: others may be in `runs`, too."""
+  return runs.name == 'runs' and 'study' in read_json(
+    runs.parent / 'config.json', {}
+  )
 
 
 def _member_columns(members, config):
@@ -224,25 +232,23 @@ def _at_last_step(summary, num_members, num_steps):
 
 
 def _varying_fields(folders):
-  """Names of the numbers that every run's config has, and that differ."""
-  configs = [_flatten(read_json(f / 'config.json', {})) for f in folders]
-  shared = set.intersection(*(set(c) for c in configs))
-  ignored = {'seed', 'optimizer.learning_rate'}
-  return sorted(
-    name
-    for name in shared - ignored
-    if not name.startswith('strategy.') and len({c[name] for c in configs}) > 1
-  )
+  """Names of the fields that tell runs, or the members of one, apart."""
+  values, tuned = {}, set()
+  for folder in folders:
+    for name, value in _fields(read_json(folder / 'config.json', {})).items():
+      values.setdefault(name, set()).add(value)
+    for member in read_members(folder / 'members.json'):
+      tuned |= member.get('hparams', {}).keys()
+  differ = {name for name, found in values.items() if len(found) > 1}
+  return sorted((differ | tuned) - TOLD)
 
 
-def _flatten(config, prefix=''):
-  flat = {}
-  for name, value in config.items():
-    if isinstance(value, dict):
-      flat |= _flatten(value, f'{prefix}{name}.')
-    elif isinstance(value, (int, float)) and not isinstance(value, bool):
-      flat[prefix + name] = value
-  return flat
+def _fields(config):
+  """A config by dotted names; lists, which have no hash, as text."""
+  return {
+    name: str(value) if isinstance(value, list) else value
+    for name, value in flatten(config).items()
+  }
 
 
 def _label(folder, workdir):

@@ -15,8 +15,9 @@ import pytest
 import synthetic
 import tiny
 
-from bn_jax import agreement, config, records, rerun, results
+from bn_jax import agreement, config, plots, records, rerun, results
 from bn_jax.errors import UserError
+from bn_jax.report import study
 
 CURVES = 'runs/final-batch_norm/curves.jsonl'
 
@@ -60,6 +61,29 @@ def test_a_study_agrees_with_itself(pair):
   found = agreement.compare(*pair)
   assert found.agree
   assert 'agree: all ' in found.sentence and 'of 4 runs' in found.sentence
+
+
+def test_a_grid_may_be_of_words(pair):
+  """Fault: a word that is read as a number."""
+  for folder in pair:
+    path = folder / 'runs' / 'tune-none' / 'config.json'
+    config = results.read_json(path)
+    config['model']['activation'] = 'relu'
+    synthetic.write_json(path, config)
+    other = folder / 'runs' / 'final-none' / 'config.json'
+    config['model']['activation'] = 'tanh'
+    synthetic.write_json(other, config)
+    config = results.read_json(folder / 'config.json')
+    config['study']['grid'] = {'model': {'activation': ['relu', 'tanh']}}
+    synthetic.write_json(folder / 'config.json', config)
+  assert set(results.load(pair[0])['model.activation'].dropna()) == {
+    'relu', 'tanh',
+  }  # fmt: skip
+  assert agreement.compare(*pair).agree
+  found = study.read(pair[0])
+  assert not found.grid
+  with pytest.raises(UserError, match='activation: it is not a number'):
+    plots.over_field(found.final, x='model.activation')
 
 
 def test_times_may_differ(pair):

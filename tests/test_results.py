@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 import synthetic
 
-from bn_jax import results
+from bn_jax import results, statistics
 from bn_jax.errors import UserError
 
 
@@ -126,10 +126,64 @@ def test_a_study_has_phases_strategies_variants_and_what_varies(tmp_path):
 
 
 def test_a_variant_may_hold_a_hyphen(tmp_path):
-  synthetic.write_run(tmp_path / 'runs' / 'final-none-optimizer.decay=1e-3')
+  synthetic.write_json(tmp_path / 'config.json', {'study': {}})
+  for strategy in ('none', 'lsuv+batch_norm'):
+    name = f'final-{strategy}-optimizer.decay=1e-3'
+    synthetic.write_run(tmp_path / 'runs' / name, strategy)
   df = results.load(tmp_path)
-  assert set(df.strategy) == {'none'}
+  assert set(df.phase) == {'final'}
+  assert set(df.strategy) == {'none', 'lsuv+batch_norm'}
   assert set(df.variant) == {'optimizer.decay=1e-3'}
+
+
+@pytest.mark.parametrize('load', ['runs', 'runs/final-lr0.1', '.'])
+def test_a_run_may_be_called_like_one_of_a_study(tmp_path, load):
+  """Fault: phase and strategy out of the name, whoever gave it."""
+  synthetic.write_run(tmp_path / 'runs' / 'final-lr0.1', 'batch_norm')
+  df = results.load(tmp_path / load)
+  assert set(df.strategy) == {'batch_norm'}
+  assert set(df.phase) == set(df.variant) == {''}
+
+
+def test_whatever_tells_runs_apart_is_a_column(tmp_path):
+  """Faults: numbers alone; fields that all runs have, alone."""
+
+  def write(name, strategy, hparams=None, **config):
+    options = {strategy: {'stop': 'none', 'weight': 0.5} | config}
+    fields = {
+      'strategy': options,
+      'model': {'site': 'input' if name == 'd' else 'output'},
+      'log': {'sites': name != 'd', 'probes': ['x'] * (name == 'd')},
+      'data': {'data_dir': name},
+    }
+    synthetic.write_run(
+      tmp_path / name, strategy, seeds=(1,), config=fields, hparams=hparams
+    )
+
+  write('a', 'batch_norm')
+  write('b', 'batch_norm', stop='both')
+  write('c', 'penalty')
+  write('d', 'penalty', hparams={'strategy.penalty.weight': 0.1})
+  df = results.load(tmp_path)
+  found = df.groupby('run').first()
+  assert found['strategy.batch_norm.stop'].tolist() == [
+    'none', 'both', None, None,
+  ]  # fmt: skip
+  np.testing.assert_array_equal(
+    found['strategy.penalty.weight'], [np.nan, np.nan, 0.5, 0.1]
+  )
+  assert found['model.site'].tolist() == ['output'] * 3 + ['input']
+  assert found['log.sites'].tolist() == [True] * 3 + [False]
+  assert found['log.probes'].tolist() == ['[]'] * 3 + ["['x']"]
+  told = {c for c in df if '.' in c and '/' not in c}
+  assert told == {
+    'strategy.batch_norm.stop', 'strategy.penalty.weight', 'model.site',
+    'log.sites', 'log.probes',
+  }  # fmt: skip
+  scores = statistics.finals(df, 'validation/accuracy')
+  assert scores['strategy.batch_norm.stop'].tolist()[:2] == ['none', 'both']
+  rates, ends = statistics.by_learning_rate(scores)
+  assert len(rates) == len(ends.point) == 1
 
 
 def test_a_folder_of_studies_keeps_them_apart(tmp_path):

@@ -2,6 +2,7 @@
 
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
 
 from bn_jax import statistics
 from bn_jax.errors import UserError
@@ -118,7 +119,7 @@ def over_field(df, metric='test/accuracy', *, x='model.depth', chance=0.1):
     A matplotlib Figure.
 
   Raises:
-    UserError: the field does not vary.
+    UserError: the field does not vary, or is not a number.
   """
   scores = _with_field(df, metric, x, chance)
   fig, ax = style.figure()
@@ -145,6 +146,8 @@ def _with_field(df, metric, name, chance):
   """`finals` with a column `field`."""
   if name not in df:
     raise UserError(f'{name}: it does not vary in these runs')
+  if not pd.api.types.is_numeric_dtype(df[name]):
+    raise UserError(f'{name}: it is not a number in these runs')
   keys = ['run', 'member']
   values = df.drop_duplicates(keys).set_index(keys)[name]
   scores = final_scores(df, metric, chance).set_index(keys)
@@ -200,7 +203,7 @@ def heat_map(df, metric='validation/accuracy', *, y='model.depth', chance=0.1):
     A matplotlib Figure, a panel per strategy.
 
   Raises:
-    UserError: there is no such column.
+    UserError: there is no such column, or it is not of numbers.
   """
   scores = _with_field(df, metric, y, chance)
   names = style.ordered(scores.strategy)

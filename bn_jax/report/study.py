@@ -48,8 +48,9 @@ class Study(NamedTuple):
 
   @property
   def grid(self) -> list[str]:
-    """Columns of the fields, but the rate, that make the study's variants."""
-    return [n for n in _dotted(self.settings.get('grid', {})) if n in self.df]
+    """Columns of the numbers, but the rate, that make the study's variants."""
+    numbers = self.df.select_dtypes('number')
+    return [n for n in _dotted(self.settings.get('grid', {})) if n in numbers]
 
   @property
   def variants(self) -> list[str]:

@@ -111,7 +111,7 @@ def ours(strategy, logged, count):
     state, metrics = population.train(state, step, steps)
     population.fetch(metrics)
     step += steps
-    return count * steps
+    return len(population.members) * steps
 
   return burst
 
