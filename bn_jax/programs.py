@@ -5,7 +5,7 @@ made of it: tracing and lowering a network takes longer than loading it. A
 trace is kept beside JAX's cache, as `jax.export` writes it, and used again
 while every source file that was imported when it was made is as it was then,
 by size and time, the rule by which Python uses its own bytecode again. An
-edited strategy is thus traced anew.
+edited strategy is thus traced anew. The latest entries stay, `MOST` of them.
 """
 
 import contextlib
@@ -27,6 +27,8 @@ import bn_jax
 # File systems round their times; a younger file may be another than the one
 # that was imported.
 MARGIN_SECONDS = 2
+MOST = 1000  # entries, of some 30 KB each
+# Some installers give every file the same time.
 _LIBRARIES = ('jax', 'jaxlib', 'flax', 'optax', 'numpy')
 _keeping = False
 
@@ -183,3 +185,6 @@ def _write(path, data):
         part.replace(path)
       finally:
         part.unlink(missing_ok=True)
+    latest = sorted(path.parent.iterdir(), key=os.path.getmtime, reverse=True)
+    for old in latest[MOST:]:
+      old.unlink(missing_ok=True)

@@ -49,13 +49,16 @@ def house(tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
   for package in (strategies, models):
     folder = tmp_path / 'bn_jax' / package.__name__.rpartition('.')[2]
-    monkeypatch.setattr(package, '__path__', [*package.__path__, str(folder)])
+    # First, since a reader may have saved a file of that name already.
+    monkeypatch.setattr(package, '__path__', [str(folder), *package.__path__])
 
   def save(name):
     for path, text in pages.files(name).items():
       target = tmp_path / path
       target.parent.mkdir(parents=True, exist_ok=True)
       target.write_text(text)
+      module = '.'.join(pathlib.Path(path).with_suffix('').parts)
+      monkeypatch.delitem(sys.modules, module, raising=False)
     return tmp_path
 
   return save

@@ -2,7 +2,8 @@
 
 Planted and seen: an entry whose sources are not looked at, one that is kept
 although a source is of this moment, a key without `about`, the shapes or JAX's
-settings, an entry read without its digest.
+settings, an entry read without its digest, the first entries kept in place of
+the latest.
 """
 
 import importlib
@@ -15,6 +16,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 import bn_jax
@@ -73,6 +75,30 @@ def test_another_setting_of_jax_is_another(traces):
   finally:
     jax.config.update('jax_default_matmul_precision', None)
   assert times_traced() == 0
+
+
+@pytest.mark.parametrize(
+  'what, name', [(jax, '__version__'), (optax, '__version__'),
+                 (bn_jax, '__file__'), (sys, 'version')],
+)  # fmt: skip
+def test_another_version_or_copy_is_another(traces, monkeypatch, what, name):
+  times_traced()
+  with monkeypatch.context() as patch:
+    patch.setattr(what, name, getattr(what, name) + '1')
+    assert times_traced() > 0
+  assert times_traced() == 0
+
+
+def test_the_latest_entries_stay(traces, monkeypatch):
+  monkeypatch.setattr(programs, 'MOST', 2)
+  for number, name in enumerate('abc'):
+    before = set(traces.iterdir()) if traces.exists() else set()
+    times_traced(name)
+    (new,) = set(traces.iterdir()) - before
+    os.utime(new, (number, number))
+  assert len(list(traces.iterdir())) == 2
+  assert times_traced('b') == times_traced('c') == 0
+  assert times_traced('a') > 0
 
 
 @pytest.fixture

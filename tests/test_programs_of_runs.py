@@ -79,7 +79,7 @@ def test_a_warm_population_traces_no_step_and_is_the_same(
     trained(population(other, chained))
 
 
-def test_a_command_sees_an_edited_strategy(tmp_path):
+def test_a_command_sees_an_edited_strategy_and_config(tmp_path):
   """As a user would: train, edit, train."""
   tree = tmp_path / 'tree'
   for name in ('bn_jax', 'configs', 'experiments'):
@@ -113,4 +113,17 @@ def test_a_command_sees_an_edited_strategy(tmp_path):
   text = file.read_text()
   assert text.count('clip(clipping,') == 1
   file.write_text(text.replace('clip(clipping,', 'clip(1e-9 * clipping,'))
-  assert not curves('edited').equals(first)
+  edited = curves('edited')
+  assert not edited.equals(first)
+  config = tree / 'configs' / 'mnist1d_mlp.py'
+  text = config.read_text()
+  assert text.count('return config_lib.default(names)') == 1
+  config.write_text(
+    text.replace(
+      'return config_lib.default(names)',
+      'made = config_lib.default(names)\n'
+      "  made.model.activation = 'relu'\n"
+      '  return made',
+    )
+  )
+  assert not curves('other config').equals(edited)
