@@ -1,7 +1,9 @@
 """A picture of a study or run as a table in the terminal."""
 
 import math
+import shutil
 
+from rich import box
 from rich.console import Group
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -18,6 +20,8 @@ PHASES = {
 }
 # Whose failures the report counts, and how the others are told.
 REPORTED = ('final', '')
+# In letters: of strategy and failures, of each phase, of a variant.
+BASE_WIDTH, PHASE_WIDTH, VARIANT_WIDTH = 32, 24, 20
 SAID = {'tune': 'in tuning', 'rates': 'over rates'}
 
 
@@ -26,18 +30,27 @@ def draw(picture: Picture):
   parts = picture.parts
   phases = [p for p in PHASES if any(part.phase == p for part in parts)]
   cases = list(dict.fromkeys((p.strategy, p.variant) for p in parts))
-  table = Table(title=str(picture.path), title_justify='left')
-  table.add_column('strategy', no_wrap=True)
   varies = any(variant for _, variant in cases)
-  if varies:
-    table.add_column('variant', no_wrap=True)
+  # What would be cut off says nothing: then numbers stand for bars and lines.
+  needed = BASE_WIDTH + PHASE_WIDTH * len(phases) + VARIANT_WIDTH * varies
+  bars = shutil.get_terminal_size().columns >= needed
+  table = Table(
+    title=str(picture.path),
+    title_justify='left',
+    box=box.HEAVY_HEAD if bars else box.SIMPLE_HEAD,
+    show_edge=bars,
+    pad_edge=bars,
+  )
+  headings = ['strategy', *['variant'] * varies]
   for phase in phases:
-    table.add_column(PHASES[phase])
-    table.add_column('best, %' if phase == 'tune' else 'mean, %')
-  table.add_column('failed', justify='right')
+    headings += [PHASES[phase], 'best, %' if phase == 'tune' else 'mean, %']
+  for heading in headings:
+    words = heading if bars else heading.replace(' ', '\n')
+    table.add_column(words, no_wrap=True)
+  table.add_column('failed', justify='right', no_wrap=True)
   for case in cases:
     mine = {p.phase: p for p in parts if (p.strategy, p.variant) == case}
-    cells = [cell for phase in phases for cell in _cells(mine[phase])]
+    cells = [cell for phase in phases for cell in _cells(mine[phase], bars)]
     failed = sum(p.failed for p in mine.values() if p.phase in REPORTED)
     table.add_row(*case[: 1 + varies], *cells, str(failed or '-'))
   lines = [*_failures_elsewhere(parts, phases), _last_line(picture)]
@@ -56,8 +69,10 @@ def _failures_elsewhere(parts, phases):
       yield f'failed {SAID[phase]}: {said}'
 
 
-def _cells(part: Part):
+def _cells(part: Part, bars: bool):
   """Progress, and the accuracy so far."""
+  if not bars:
+    return f'{math.floor(100 * part.share)}%', _score(part)
   bar = Table.grid(padding=(0, 1))
   bar.add_row(
     ProgressBar(total=1.0, completed=part.share, width=8),
