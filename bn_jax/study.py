@@ -145,7 +145,7 @@ class Study:
     with records.writing(self.path):
       records.write_json(self.path / f'{name}.json', value)
 
-  def run(self, progress: Callable) -> dict:
+  def run(self, progress: Callable = lambda *_, **__: None) -> dict:
     """Tunes, writes down the choice, and trains the seeds to be reported.
 
     Args:

@@ -123,7 +123,7 @@ MINE = f'{SCRATCH}/my_study'
 shutil.rmtree(MINE, ignore_errors=True)  # of a version before
 mine = Study(get_config, settings, MINE)
 mine.claim('notebooks/add_a_strategy.ipynb')
-mine.run(lambda what, steps: None)
+mine.run()
 report.read(MINE).choices[0]['hparams']
 
 # %% [markdown]

@@ -39,7 +39,7 @@ settings.strategies = ('none', 'renormalize')
 settings.trials, settings.seeds, settings.timing_rounds = 2, 2, 0
 made = study.Study(get_config, settings, sys.argv[1])
 made.claim('a test')
-made.run(lambda *_, **__: None)
+made.run()
 """
 
 
