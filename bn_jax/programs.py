@@ -28,7 +28,8 @@ import bn_jax
 # that was imported.
 MARGIN_SECONDS = 2
 MOST = 1000  # entries, of some 30 KB each
-# Some installers give every file the same time.
+# By version too: some installers give every file the same time, and a file
+# may be as long as it was.
 _LIBRARIES = ('jax', 'jaxlib', 'flax', 'optax', 'numpy')
 _keeping = False
 

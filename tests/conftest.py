@@ -17,15 +17,27 @@ if 'host_platform_device_count' not in os.environ.get('XLA_FLAGS', ''):
   jax.config.update('jax_num_cpu_devices', 8)
 
 
-@pytest.fixture(scope='session', autouse=True)
-def compilation_cache(tmp_path_factory):
-  """The same for all workers of a session: each program compiles once."""
+@pytest.fixture(scope='session')
+def shared(tmp_path_factory):
+  """A folder that all workers of a session have in common."""
   base = tmp_path_factory.getbasetemp()
-  if 'PYTEST_XDIST_WORKER' in os.environ:
-    base = base.parent
-  jax.config.update('jax_compilation_cache_dir', str(base / 'xla'))
+  return base.parent if 'PYTEST_XDIST_WORKER' in os.environ else base
+
+
+@pytest.fixture(scope='session', autouse=True)
+def compilation_cache(shared):
+  """The same for all workers of a session: each program compiles once."""
+  jax.config.update('jax_compilation_cache_dir', str(shared / 'xla'))
   jax.config.update('jax_persistent_cache_min_compile_time_secs', 0)
   jax.config.update('jax_persistent_cache_min_entry_size_bytes', 0)
+
+
+@pytest.fixture(scope='module')
+def own_sets(shared):
+  """MNIST-1D is as this session makes it, not as the user's cache has it."""
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setenv('XDG_CACHE_HOME', str(shared / 'cache'))
+    yield
 
 
 @pytest.fixture

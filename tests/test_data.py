@@ -9,19 +9,21 @@ from bn_jax import data
 from bn_jax.data import dataset, mnist1d
 from bn_jax.errors import UserError
 
+pytestmark = pytest.mark.usefixtures('own_sets')
+
 
 def config(**fields):
   return ml_collections.ConfigDict({'name': 'mnist1d', **fields})
 
 
 @pytest.fixture(scope='module')
-def series():
+def series(own_sets):
   return data.load(config())
 
 
 @pytest.fixture(scope='module')
-def made():
-  return mnist1d._make()
+def made(own_sets):
+  return mnist1d.arrays()
 
 
 @pytest.fixture

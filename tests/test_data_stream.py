@@ -66,7 +66,7 @@ def test_a_process_reads_its_rows(parts):
 
 
 @needs_grain
-def test_series_stream_too():
+def test_series_stream_too(own_sets):
   series = data.load({'name': 'mnist1d'}).train
   batch = next(stream.stream(series, 0, 0, 5, 100))
   indices = batch_indices(0, 0, 1, 100, 3600)[0]

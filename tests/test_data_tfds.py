@@ -190,7 +190,8 @@ def test_a_set_that_needs_tensorflow_is_refused_without_a_banner(prepared):
   )
 
 
-def test_mnist1d_imports_neither_tfds_nor_jax():
+def test_mnist1d_imports_neither_tfds_nor_jax(tmp_path, monkeypatch):
+  monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))  # it is made, too
   script = """
 import sys
 from bn_jax import data

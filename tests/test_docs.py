@@ -51,6 +51,8 @@ def house(tmp_path, monkeypatch):
     folder = tmp_path / 'bn_jax' / package.__name__.rpartition('.')[2]
     # First, since a reader may have saved a file of that name already.
     monkeypatch.setattr(package, '__path__', [str(folder), *package.__path__])
+  # What tests of his file share is not made of the page's, nor this of his.
+  monkeypatch.setattr(tiny, '_run', tiny._run.__wrapped__)
 
   def save(name):
     for path, text in pages.files(name).items():
@@ -58,10 +60,25 @@ def house(tmp_path, monkeypatch):
       target.parent.mkdir(parents=True, exist_ok=True)
       target.write_text(text)
       module = '.'.join(pathlib.Path(path).with_suffix('').parts)
-      monkeypatch.delitem(sys.modules, module, raising=False)
+      monkeypatch.setitem(sys.modules, module, None)  # put back at the end
+      del sys.modules[module]
     return tmp_path
 
   return save
+
+
+@pytest.fixture
+def followed(tmp_path_factory, monkeypatch):
+  """A reader has saved a strategy of the page's name and made it his own."""
+  folder = tmp_path_factory.mktemp('own')
+  (folder / 'my_norm.py').write_text('def my_norm():\n  return 1 / 0\n')
+  monkeypatch.setattr(
+    strategies, '__path__', [str(folder), *strategies.__path__]
+  )
+  monkeypatch.setitem(sys.modules, 'bn_jax.strategies.my_norm', None)
+  del sys.modules['bn_jax.strategies.my_norm']
+  importlib.import_module('bn_jax.strategies.my_norm')
+  return tiny._run.cache_info
 
 
 @pytest.fixture(scope='module')
@@ -226,6 +243,13 @@ def test_the_strategy_of_its_page_trains(house):
   assert np.isfinite(metrics['train/loss']) and state.diverged_at == -1
   seen = run.forward(state, tiny.batch()).sites['site_1']
   np.testing.assert_allclose(seen.normalized.mean(-1), 0, atol=1e-5)
+
+
+def test_a_strategy_of_the_same_name_is_another(followed, house):
+  """Faults: his file first, his module, or the page's programs in his tests."""
+  programs = followed()
+  test_the_strategy_of_its_page_trains(house)
+  assert followed() == programs
 
 
 @pytest.mark.parametrize('strategy', ['none', 'batch_norm', 'renormalize'])

@@ -3,7 +3,8 @@
 Planted and seen: an entry whose sources are not looked at, one that is kept
 although a source is of this moment, a key without `about`, the shapes or JAX's
 settings, an entry read without its digest, the first entries kept in place of
-the latest.
+the latest, a removal that another process is quicker at and that ends in an
+error, a key without the version of any one library.
 """
 
 import importlib
@@ -13,8 +14,10 @@ import shutil
 import sys
 from typing import NamedTuple
 
+import flax
 import jax
 import jax.numpy as jnp
+import jaxlib
 import numpy as np
 import optax
 import pytest
@@ -78,14 +81,28 @@ def test_another_setting_of_jax_is_another(traces):
 
 
 @pytest.mark.parametrize(
-  'what, name', [(jax, '__version__'), (optax, '__version__'),
-                 (bn_jax, '__file__'), (sys, 'version')],
-)  # fmt: skip
-def test_another_version_or_copy_is_another(traces, monkeypatch, what, name):
+  'what, name',
+  [
+    *((library, '__version__') for library in (jax, jaxlib, flax, optax, np)),
+    (sys, 'version'),
+  ],
+)
+def test_another_version_is_another(traces, monkeypatch, what, name):
   times_traced()
   with monkeypatch.context() as patch:
     patch.setattr(what, name, getattr(what, name) + '1')
     assert times_traced() > 0
+  assert times_traced() == 0
+
+
+def test_two_copies_keep_their_own(traces, tmp_path, monkeypatch):
+  """Fault: a key without the place, so that each overwrites the other's."""
+  copy = shutil.copy2(bn_jax.__file__, tmp_path / 'copy.py')
+  times_traced()
+  with monkeypatch.context() as patch:
+    patch.setattr(bn_jax, '__file__', str(copy))
+    assert times_traced() > 0
+    assert times_traced() == 0
   assert times_traced() == 0
 
 
@@ -99,6 +116,17 @@ def test_the_latest_entries_stay(traces, monkeypatch):
   assert len(list(traces.iterdir())) == 2
   assert times_traced('b') == times_traced('c') == 0
   assert times_traced('a') > 0
+
+
+def test_an_entry_that_another_process_removes_is_no_error(traces, monkeypatch):
+  times_traced('a')
+  listed = pathlib.Path.iterdir
+  monkeypatch.setattr(programs, 'MOST', 1)
+  monkeypatch.setattr(
+    pathlib.Path, 'iterdir', lambda self: [*listed(self), self / 'gone']
+  )
+  assert times_traced('b') > 0
+  assert times_traced('b') == 0
 
 
 @pytest.fixture
@@ -152,7 +180,10 @@ def test_a_damaged_file_is_traced_anew(traces):
   times_traced()
   (path,) = traces.iterdir()
   whole = path.read_bytes()
-  damaged = [b'', whole[:10], whole[:-1], whole[:-1] + b'x', b'x' + whole[1:]]
+  flipped = [
+    whole[:i] + bytes([whole[i] ^ 1]) + whole[i + 1 :] for i in (0, 40, -2)
+  ]
+  damaged = [b'', whole[:10], whole[:-1], *flipped]
   for data in damaged:
     path.write_bytes(data)
     assert times_traced() > 0

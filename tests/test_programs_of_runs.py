@@ -1,7 +1,8 @@
 """Commands use again what they traced, and see what was edited.
 
 Planted and seen: a key without the data's statistics, with the numbers that
-are traced, with nothing of the config; a script whose traces are kept.
+are traced, with nothing of the config; a script whose traces are kept; an entry
+whose sources are not looked at.
 """
 
 import functools
@@ -79,51 +80,55 @@ def test_a_warm_population_traces_no_step_and_is_the_same(
     trained(population(other, chained))
 
 
-def test_a_command_sees_an_edited_strategy_and_config(tmp_path):
+def edit(file, old, new):
+  text = file.read_text()
+  assert text.count(old) == 1
+  file.write_text(text.replace(old, new))
+
+
+def curves(tree, workdir):
+  """What a command writes that trains by the tree's config."""
+  words = '--config=configs/mnist1d_mlp.py:adaptive_grad_clip'
+  small = '--config.num_train_steps=10 --config.log.every=5 '
+  small += '--config.log.eval_every=10 --config.model.width=4'
+  run = [sys.executable, '-m', 'experiments.train', words, *small.split()]
+  cache = {'JAX_COMPILATION_CACHE_DIR': str(workdir.parent / 'xla')}
+  # Bytecode goes by a file's size and time, which are kept below.
+  subprocess.run(
+    [*run, f'--workdir={workdir}'],
+    cwd=tree,
+    env={**os.environ, **cache, 'PYTHONDONTWRITEBYTECODE': '1'},
+    check=True,
+    timeout=300,
+  )
+  return results.load(workdir)['train/loss']
+
+
+def test_a_command_sees_an_edited_config_and_strategy(tmp_path):
   """As a user would: train, edit, train."""
-  tree = tmp_path / 'tree'
+  tree, before = tmp_path / 'tree', tmp_path / 'before.py'
   for name in ('bn_jax', 'configs', 'experiments'):
     shutil.copytree(pages.ROOT / name, tree / name)
-  file = tree / 'bn_jax' / 'strategies' / 'adaptive_grad_clip.py'
+  config = tree / 'configs' / 'mnist1d_mlp.py'
+  made = 'made = config_lib.default(names)\n'
+  made += "  made.model.activation = 'tanh'\n  return made"
+  edit(config, 'return config_lib.default(names)', made)
+  shutil.copy2(config, before)
   time.sleep(programs.MARGIN_SECONDS + 1)
-
-  def curves(name):
-    words = '--config=configs/mnist1d_mlp.py:adaptive_grad_clip'
-    small = '--config.num_train_steps=10 --config.log.every=5 '
-    small += '--config.log.eval_every=10 --config.model.width=4'
-    run = [sys.executable, '-m', 'experiments.train', words, *small.split()]
-    subprocess.run(
-      [*run, f'--workdir={tmp_path / name}'],
-      cwd=tree,
-      env={**os.environ, 'JAX_COMPILATION_CACHE_DIR': str(tmp_path / 'xla')},
-      check=True,
-      timeout=300,
-    )
-    return results.load(tmp_path / name)['train/loss']
 
   def kept():
     entries = (tmp_path / 'xla' / 'traces').iterdir()
     return {path: path.stat().st_mtime_ns for path in entries}
 
-  first = curves('first')
+  first = curves(tree, tmp_path / 'first')
   entries = kept()
   assert entries
-  assert curves('again').equals(first)
+  assert curves(tree, tmp_path / 'again').equals(first)
   assert kept() == entries  # none was made again
-  text = file.read_text()
-  assert text.count('clip(clipping,') == 1
-  file.write_text(text.replace('clip(clipping,', 'clip(1e-9 * clipping,'))
-  edited = curves('edited')
-  assert not edited.equals(first)
-  config = tree / 'configs' / 'mnist1d_mlp.py'
-  text = config.read_text()
-  assert text.count('return config_lib.default(names)') == 1
-  config.write_text(
-    text.replace(
-      'return config_lib.default(names)',
-      'made = config_lib.default(names)\n'
-      "  made.model.activation = 'relu'\n"
-      '  return made',
-    )
-  )
-  assert not curves('other config').equals(edited)
+  edit(config, 'tanh', 'relu')
+  shutil.copystat(before, config)  # so that its values alone tell
+  assert not curves(tree, tmp_path / 'other config').equals(first)
+  shutil.copy2(before, config)
+  strategy = tree / 'bn_jax' / 'strategies' / 'adaptive_grad_clip.py'
+  edit(strategy, 'clip(clipping,', 'clip(1e-9 * clipping,')
+  assert not curves(tree, tmp_path / 'edited').equals(first)
