@@ -7,7 +7,7 @@ batches of 100, 1,500 steps. Whatever the strategy, the network computes what
 one linear layer can (under `batch_norm`: at evaluation), so that only how it
 learns can differ.
 
-Measured in full, with 10 seeds: 1 min 7 s on 2 cores. The four end between 30%
+Measured in full, with 10 seeds: 55 s on 2 cores. The four end between 30%
 and 32%, `renormalize` last: nothing is gained. What batch norm does to the
 layers of such a chain is a claim of its own (`experiments.claims
 --only=linear_chain`).
