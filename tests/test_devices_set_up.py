@@ -1,7 +1,8 @@
 """What a command sets up before the first device: cores, and the cache.
 
-Planted and seen: one device, a cache that ignores XDG_CACHE_HOME, one that
-keeps only what took long, settings that overrule the user's.
+Planted and seen: one device, one for each core of the machine, a cache that
+ignores XDG_CACHE_HOME, one that takes it empty for a folder, one that keeps
+only what took long, settings that overrule the user's.
 """
 
 import json
@@ -30,9 +31,11 @@ def set_up(tmp_path):
   def run(**variables):
     kept = {k: v for k, v in os.environ.items() if not k.startswith(OURS)}
     home = {'HOME': str(tmp_path / 'home'), 'JAX_PLATFORMS': 'cpu'}
+    home['PYTHONPATH'] = os.pathsep.join(sys.path)
     done = subprocess.run(
       [sys.executable, '-c', SCRIPT],
       env={**kept, **home, **variables},
+      cwd=tmp_path,  # a cache in the wrong place is not in the tree
       capture_output=True,
       text=True,
       check=True,
@@ -43,11 +46,25 @@ def set_up(tmp_path):
   return run
 
 
-def test_a_device_per_core_and_a_cache_in_the_home(set_up, tmp_path):
-  count, cache = set_up()
+@pytest.mark.parametrize('variables', [{}, {'XDG_CACHE_HOME': ''}])
+def test_a_device_per_core_and_a_cache_in_the_home(variables, set_up, tmp_path):
+  count, cache = set_up(**variables)
   assert count == len(os.sched_getaffinity(0))
   assert cache == tmp_path / 'home' / '.cache' / 'bn_jax' / 'xla'
   assert any(cache.iterdir())  # a program that compiles in no time is kept
+
+
+def test_cores_that_others_have_are_no_devices(set_up):
+  """As under `taskset` or in a job that was given a part of a machine."""
+  cores = os.sched_getaffinity(0)
+  if len(cores) == 1:
+    pytest.skip('needs two cores')
+  os.sched_setaffinity(0, {min(cores)})  # and so of the process below
+  try:
+    count, _ = set_up()
+  finally:
+    os.sched_setaffinity(0, cores)
+  assert count == 1
 
 
 def test_the_cache_is_where_caches_are(set_up, tmp_path):

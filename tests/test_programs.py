@@ -4,7 +4,7 @@ Planted and seen: an entry whose sources are not looked at, one that is kept
 although a source is of this moment, a key without `about`, the shapes or JAX's
 settings, an entry read without its digest, the first entries kept in place of
 the latest, a removal that another process is quicker at and that ends in an
-error, a key without the version of any one library.
+error, a key without the backend or the version of any one library.
 """
 
 import importlib
@@ -91,6 +91,15 @@ def test_another_version_is_another(traces, monkeypatch, what, name):
   times_traced()
   with monkeypatch.context() as patch:
     patch.setattr(what, name, getattr(what, name) + '1')
+    assert times_traced() > 0
+  assert times_traced() == 0
+
+
+def test_another_backend_is_another(traces, monkeypatch):
+  """What was exported for one cannot be called on another."""
+  times_traced()
+  with monkeypatch.context() as patch:
+    patch.setattr(jax, 'default_backend', lambda: 'another')
     assert times_traced() > 0
   assert times_traced() == 0
 
