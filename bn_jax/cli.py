@@ -4,6 +4,7 @@ Imports nothing heavy, so that `--help` and a typo are answered at once.
 """
 
 import argparse
+import os
 import sys
 
 from bn_jax import allocator, stopping, watch
@@ -88,8 +89,7 @@ def run(main, argv: list[str] | None = None) -> None:
     print(f'error: {error}', file=sys.stderr)
     sys.exit(USER_ERROR)
   except stopping.Stopped as stop:
-    print(stop, file=sys.stderr)
-    sys.exit(stop.code)
+    _leave(stop, stop.code)
   except ValueError as error:
     if jax_variable(error) is None:
       raise
@@ -100,8 +100,17 @@ def run(main, argv: list[str] | None = None) -> None:
       raise
     watch.end(f'another process of the run was lost ({one_line(error)[:160]})')
   except KeyboardInterrupt:
-    print('interrupted; the same command goes on from here', file=sys.stderr)
-    sys.exit(stopping.INTERRUPTED)
+    message = 'interrupted; the same command goes on from here'
+    _leave(message, stopping.INTERRUPTED)
+
+
+def _leave(message, code):
+  """Ends at once: a regular end would wait for the chunk that is computed."""
+  sys.stdout.flush()
+  print(message, file=sys.stderr, flush=True)
+  if _several():  # they stop together, between chunks, and say goodbye
+    sys.exit(code)
+  os._exit(code)
 
 
 def _several():

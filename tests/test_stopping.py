@@ -1,24 +1,103 @@
-"""SIGTERM is no mistake of the user's, wherever it comes."""
+"""SIGTERM is no mistake of the user's, wherever it comes; it is heeded soon."""
 
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import jax.numpy as jnp
 import pytest
 
-from bn_jax import cli, stopping
+from bn_jax import hosts, stopping
 from bn_jax.data import tfds_sets
-from experiments import train
 
 CONFIG = """import signal
 signal.raise_signal(signal.SIGTERM)
 """
+LEAVING = """import atexit
+from bn_jax import cli, stopping
+
+def main(argv):
+  atexit.register(print, 'a regular end')
+  print('before')
+  raise {}
+
+cli.run(main)
+"""
 
 
-def test_while_a_config_file_is_read(tmp_path, capsys):
-  path = tmp_path / 'config.py'
+def ended(*words):
+  environment = {k: v for k, v in os.environ.items() if k != 'PYTHONUNBUFFERED'}
+  return subprocess.run(
+    [sys.executable, *words], env=environment, capture_output=True, text=True
+  )
+
+
+def test_while_a_config_file_is_read(tmp_path):
+  path, workdir = tmp_path / 'config.py', tmp_path / 'run'
   path.write_text(CONFIG)
-  with pytest.raises(SystemExit) as ended:
-    cli.run(train.main, [f'--config={path}', f'--workdir={tmp_path / "run"}'])
-  assert ended.value.code == stopping.RESUME_ME
-  assert capsys.readouterr().err.startswith('stopped')
-  assert not (tmp_path / 'run').exists()
+  words = (f'--config={path}', f'--workdir={workdir}')
+  end = ended('-m', 'experiments.train', *words)
+  assert end.returncode == stopping.RESUME_ME
+  assert end.stderr.startswith('stopped')
+  assert not workdir.exists()
+
+
+@pytest.mark.parametrize(
+  'error, code, said',
+  [
+    ("stopping.Stopped('stopped here')", 75, 'stopped here'),
+    ('KeyboardInterrupt', 130, 'interrupted; the same command goes on'),
+  ],
+)
+def test_a_command_leaves_without_a_regular_end(error, code, said):
+  """JAX's part of that waits until what the devices compute has ended.
+
+  Fault: `sys.exit` for `os._exit` in `cli._leave`; nothing flushed there.
+  """
+  end = ended('-c', LEAVING.format(error))
+  assert (end.returncode, end.stdout) == (code, 'before\n')
+  assert end.stderr.startswith(said)
+
+
+class Computing:
+  """Stands for an array that is there once `over` is set; then it may fail."""
+
+  def __init__(self, error=None):
+    self.over, self.error = threading.Event(), error
+
+  def is_ready(self):
+    return self.over.is_set()
+
+  def block_until_ready(self):
+    self.over.wait(60)
+    if self.error:
+      raise self.error
+
+
+def after(seconds, function, *arguments):
+  threading.Timer(seconds, function, arguments).start()
+
+
+def test_while_the_devices_compute():
+  """Fault: `ready.wait()` without a time in `hosts.wait`."""
+  loss = Computing()
+  with stopping.deferred():
+    after(0.2, signal.raise_signal, signal.SIGTERM)
+    with pytest.raises(stopping.Stopped):
+      hosts.wait({'loss': loss})
+  assert not loss.is_ready()
+  loss.over.set()
+
+
+@pytest.mark.parametrize('error', [None, ValueError('who fetches it is told')])
+def test_nobody_asks_to_stop(error):
+  """Fault: a `hosts.wait` that ends at once; no `suppress` in it."""
+  loss = Computing(error)
+  after(0.2, loss.over.set)
+  hosts.wait([jnp.ones(3), loss, None, 3.0])
+  assert loss.is_ready()
 
 
 def test_while_a_set_is_looked_for(monkeypatch):
