@@ -108,8 +108,9 @@ def run(main, argv: list[str] | None = None) -> None:
 def _leave(message, code):
   """Ends at once: a regular end would wait for the chunk that is computed."""
   with contextlib.suppress(OSError):  # Ctrl-C may have ended a `| tee`, too
-    sys.stdout.flush()
     print(message, file=sys.stderr, flush=True)
+  with contextlib.suppress(OSError):
+    sys.stdout.flush()
   if _several():  # they stop together, between chunks, and say goodbye
     sys.exit(code)
   os._exit(code)

@@ -79,8 +79,9 @@ def wait(tree):
 
   give_way()
   if not all(x.is_ready() for x in leaves):
-    # To look again and again instead takes 1% of its steps from a CPU.
-    threading.Thread(target=block, daemon=True).start()
+    # To look again and again instead takes 1% of its steps from a CPU. A daemon
+    # that wakes while Python ends would abort the program.
+    threading.Thread(target=block).start()
     while not ready.wait(STOP_SECONDS):
       give_way()
 
