@@ -112,8 +112,8 @@ class Rounds:
     if state is None or len(self._populations) == 1:
       return state
     start = number * self.size
-    part = slice(start, start + self.size)
-    return population.place(jax.tree.map(lambda x: x[part], state))
+    end = min(start + self.size, len(self.members))  # idle slots are no members
+    return population.place(jax.tree.map(lambda x: x[start:end], state))
 
   def _join(self, states):
     """What the rounds returned, as one state: on the host unless there is 1."""
@@ -151,8 +151,9 @@ class Rounds:
 
   def host(self, state):
     """The state of every member as NumPy arrays (members, ...)."""
-    if len(self._populations) > 1:
-      return state
+    if len(self._populations) > 1:  # it may be of before memory ran out
+      count = len(self.members)
+      return jax.tree.map(lambda x: np.asarray(x)[:count], state)
     return self._populations[0].host(state)
 
   def place(self, state):

@@ -78,17 +78,22 @@ def test_rounds_give_what_one_program_gives(size, monkeypatch):
   tiny.assert_trees_close(without(curves(population)), without(wanted))
 
 
-def test_running_out_of_memory_halves_the_round(monkeypatch):
-  """Fault: a retry that starts from the state of a round that was done."""
+@pytest.mark.parametrize('name', ['train', 'evaluate'])
+def test_running_out_of_memory_halves_the_round(name, monkeypatch):
+  """Faults: a retry that starts from the state of a round that was done.
+
+  A round, or a checkpoint, that takes an idle slot for a member: of five
+  members on two devices there is one.
+  """
   wanted = curves(make())
-  take = rounds.Population.train
+  take = getattr(rounds.Population, name)
 
   def fails_with_many(self, *args):
     if len(self.members) > 2:
       raise jax.errors.JaxRuntimeError('RESOURCE_EXHAUSTED: Out of memory')
     return take(self, *args)
 
-  monkeypatch.setattr(rounds.Population, 'train', fails_with_many)
+  monkeypatch.setattr(rounds.Population, name, fails_with_many)
   said = []
   population = make(say=said.append)
   tiny.assert_trees_close(without(curves(population)), without(wanted))
