@@ -16,8 +16,12 @@ def cross_entropy(logits, batch):
 
 
 def correct(logits, batch):
-  """1 where the largest logit is the label's, (batch,); 0 where masked out."""
+  """1 where the largest logit is the label's, (batch,); 0 where masked out.
+
+  What is not finite hits nothing, though `argmax` finds it the largest.
+  """
   hits = jnp.argmax(logits, -1) == batch['label']
+  hits &= jnp.all(jnp.isfinite(logits), -1)
   mask = batch.get('mask')
   return (hits if mask is None else hits & mask.astype(bool)).astype(
     jnp.float32

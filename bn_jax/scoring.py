@@ -9,6 +9,8 @@ from collections.abc import Sequence
 import numpy as np
 
 
+# What a member that diverged has is no news.
+@np.errstate(invalid='ignore', over='ignore')
 def scores(
   sums: dict, gone: np.ndarray, units_of: Sequence[str] = ()
 ) -> dict[str, np.ndarray]:

@@ -119,6 +119,7 @@ class _Loop:
     # Steps and seconds of the chunks; the first one, which compiles, apart.
     self.timing = {'first': [0, 0.0], 'others': [0, 0.0]}
     self.good = None
+    self.broken = np.zeros(len(members), bool)  # whose last score is not finite
 
   def run(self) -> dict:
     began = time.monotonic()
@@ -146,6 +147,7 @@ class _Loop:
     self.timing['others'] = about['timing']
     self.progress(about['step'], taken=False)
     state = self.population.place(state)
+    self.broken = np.array(about.get('broken', False))  # older ones have none
     self.settle(about['step'], state, about['validation'])
 
   def chunk(self):
@@ -174,6 +176,7 @@ class _Loop:
       'curves': self.folder.so_far,
       'timing': self.timing['others'],
       'validation': accuracy,
+      'broken': self.broken.tolist(),
     }
     self.good = Point(step, state, about, accuracy)
 
@@ -208,6 +211,14 @@ class _Loop:
     found = hosts.fetch((state.diverged_at, state.diverged_site))
     return [np.asarray(x)[:count] for x in found]
 
+  def failed(self, test_losses):
+    """`diverged` at the end: no step saw what the last update broke."""
+    at, site = self.diverged()
+    broken = self.broken
+    if test_losses:
+      broken = broken | [loss is None for loss in test_losses]
+    return np.where(broken & (at < 0), self.good.step, at), site
+
   def time(self, steps, seconds):
     kind = 'others' if self.timing['first'][0] else 'first'
     done, spent = self.timing[kind]
@@ -234,6 +245,7 @@ class _Loop:
     # The last one is scored when the run is over, like any other's.
     if self.config['log']['test'] and self.test and step < self.total:
       self.score_test(step, state, self.append)
+    self.broken = ~np.isfinite(scores['loss'])
     return float(np.mean(np.nan_to_num(scores['accuracy'])))
 
   def score_test(self, step, state, append):
@@ -251,7 +263,10 @@ class _Loop:
     kind = 'others' if self.timing['others'][0] else 'first'
     steps, spent = self.timing[kind]
     members = len(self.population.members)
-    at, site = self.diverged()
+    tested = {}
+    if self.test:
+      tested = self.score_test(step, state, self.folder.append)
+    at, site = self.failed(tested.get('test/loss', []))
     shapes = self.population.shapes.params
     summary = {
       'strategies': list(self.config['strategies']),
@@ -264,9 +279,6 @@ class _Loop:
       'diverged_site': site.tolist(),
       'statistics_scope': self.config['mesh']['statistics'],
     }
-    tested = {}
-    if self.test:
-      tested = self.score_test(step, state, self.folder.append)
     if hosts.any_of(self.saver.in_use())[0]:  # then the end is kept, too
       self.saver.save(self.good, self.population.host)
       self.saver.close()

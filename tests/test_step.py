@@ -258,3 +258,10 @@ def test_divergence_is_marked_without_statistics_of_sites():
   assert set(metrics) == {'train/loss', 'train/accuracy'}
   state, _ = run.train_step(broken(state, 'dense_0'), tiny.batch())
   assert (state.diverged_at, state.diverged_site) == (1, -1)
+
+
+def test_nothing_hits_that_is_not_finite():
+  """The largest of logits that are not finite is the first, to `argmax`."""
+  logits = jnp.array([[jnp.nan] * 3, [jnp.inf, 0, 0], [1.0, 0, 0]])
+  batch = {'label': jnp.zeros(3, jnp.int32)}
+  assert losses.correct(logits, batch).tolist() == [0, 0, 1]

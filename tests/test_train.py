@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tiny
 
-from bn_jax import results, train
+from bn_jax import results, statistics, train
 from bn_jax.errors import UserError
 
 MEMBERS = [tiny.member(s, optimizer__learning_rate=0.1 * s) for s in (1, 2)]
@@ -156,3 +156,45 @@ def test_a_run_that_was_stopped_goes_on(tmp_path):
     assert found[name] == wanted[name]
   one, two = (tmp_path / f / 'curves.jsonl' for f in ('run', 'whole'))
   assert one.read_text() == two.read_text()
+
+
+def kill_at_summary(folder, name, value, write=train.Workdir.write):
+  if name == 'summary':
+    raise tiny.StoppedError
+  write(folder, name, value)
+
+
+@pytest.mark.parametrize('killed', [False, True])
+def test_what_the_last_update_breaks_has_diverged(
+  tmp_path, monkeypatch, killed
+):
+  """No step sees it, so its scores have to tell.
+
+  Fault: `diverged` for `failed` in `finish`; no `broken` in a checkpoint.
+  """
+  members = [tiny.member(0, optimizer__learning_rate=x) for x in (0.1, 3e38)]
+  made = tiny.config(num_train_steps=1, log__every=1, log__eval_every=1)
+  run = tmp_path / 'run'
+  if killed:  # between its last checkpoint and its summary
+    monkeypatch.setattr(train.Saver, 'in_use', lambda self: True)
+    with monkeypatch.context() as patch, pytest.raises(tiny.StoppedError):
+      patch.setattr(train.Workdir, 'write', kill_at_summary)
+      train.fit(made, members, run)
+    assert (run / 'checkpoints/1').is_dir()
+  summary = train.fit(made, members, run)
+  assert summary['diverged_at'] == [-1, 1]
+  scores = statistics.finals(results.load(run), 'validation/loss', chance=1 / 3)
+  assert scores.score[1] == pytest.approx(np.log(3))
+
+
+def test_a_test_loss_alone_that_is_not_finite_has_diverged(
+  tmp_path, monkeypatch
+):
+  """Fault: no look at the test losses in `_Loop.failed`."""
+  test = tiny.dataset().test
+  odd = test._replace(image=np.full_like(test.image, np.nan))
+  data = tiny.dataset()._replace(test=odd)
+  monkeypatch.setattr(train, 'load', lambda config: data)
+  summary, _ = fit(tmp_path / 'run', ('none',))
+  assert summary['test/loss'] == [None, None]
+  assert summary['diverged_at'] == [20, 20]
