@@ -62,7 +62,8 @@ def deferred():
     try:
       yield
     finally:
-      _asked.clear()
+      if _in_main_thread():  # another one's note is not ours to clear
+        _asked.clear()
 
 
 def at_once():
@@ -80,7 +81,7 @@ def _raise(number, frame):
 @contextlib.contextmanager
 def _handling(handler, numbers):
   # Only the main thread may, and a library's caller may run us in another.
-  if threading.current_thread() is not threading.main_thread():
+  if not _in_main_thread():
     yield
     return
   before = {n: signal.signal(n, handler) for n in numbers}
@@ -89,3 +90,7 @@ def _handling(handler, numbers):
   finally:
     for number, old in before.items():
       signal.signal(number, signal.SIG_DFL if old is None else old)
+
+
+def _in_main_thread():
+  return threading.current_thread() is threading.main_thread()

@@ -128,12 +128,15 @@ class _Loop:
         self.start()
         while self.good.step < self.total and not self.all_diverged():
           self.chunk()
-        return self.finish(time.monotonic() - began)
+        summary = self.finish(time.monotonic() - began)
       except stopping.Stopped:
         raise self.stopped() from None
       finally:
         self.saver.close()
         self.events.close()
+      if hosts.any_of(stopping.requested())[0]:  # a study must not go on
+        raise stopping.stopped('after its last step')
+      return summary
 
   def start(self):
     """Goes on from the last checkpoint, or from step 0."""

@@ -3,6 +3,7 @@
 import itertools
 import json
 import signal
+import socket
 
 import pytest
 import tiny
@@ -49,3 +50,10 @@ def stopped_at(path, chunks=4, **fields):
     with pytest.raises(stopping.Stopped):
       fit(path, **fields)
   return sorted(p.name for p in (path / 'checkpoints').iterdir())
+
+
+def free_port():
+  """Where processes of one run can meet."""
+  with socket.socket() as free:
+    free.bind(('127.0.0.1', 0))
+    return free.getsockname()[1]

@@ -3,13 +3,13 @@
 import json
 import os
 import pathlib
-import socket
 import subprocess
 import sys
 import time
 
 import numpy as np
 import pytest
+from resuming import free_port
 
 from bn_jax import devices
 from bn_jax.errors import UserError
@@ -44,10 +44,8 @@ def start(workdir, cores, *words):
 
 
 def start_two(workdir, *words):
-  with socket.socket() as free:
-    free.bind(('127.0.0.1', 0))
-    port = free.getsockname()[1]
-  words = (*words, f'--coordinator=127.0.0.1:{port}', '--num-processes=2')
+  words = (*words, f'--coordinator=127.0.0.1:{free_port()}')
+  words = (*words, '--num-processes=2')
   return [start(workdir, 1, *words, f'--process-id={i}') for i in (0, 1)]
 
 
