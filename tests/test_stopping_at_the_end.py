@@ -26,8 +26,9 @@ def tell(steps, taken=True):
 def main(argv):
   train.load = lambda config: tiny.dataset()
   made = tiny.config(num_train_steps=20, log__eval_every=20)
+  members = [tiny.member(seed) for seed in (0, 1)]
   for name in ('first', 'second'):
-    train.fit(made, [tiny.member(), tiny.member(1)], folder / name, progress=tell)
+    train.fit(made, members, folder / name, progress=tell)
 
 process, port, folder = int(sys.argv[1]), sys.argv[2], pathlib.Path(sys.argv[3])
 devices.set_up(f'127.0.0.1:{port}', 2, process)
