@@ -233,8 +233,9 @@ def test_renormalize_holds_through_joins(model, fields):
     np.testing.assert_allclose(found.var, 1, atol=1e-3)
 
 
-def test_a_strategy_that_cannot_act_says_so_in_one_line():
-  run = program('resnet', 'renormalize', block='pre_activation')
+@pytest.mark.parametrize('strategy', ['renormalize', 'lsuv'])
+def test_a_strategy_that_cannot_act_says_so_in_one_line(strategy):
+  run = program('resnet', strategy, block='pre_activation')
   with pytest.raises(UserError, match='no linear layer feeds site_2') as error:
     jax.eval_shape(run.initialize, np.uint32(0), {}, batch())
   assert '\n' not in str(error.value)

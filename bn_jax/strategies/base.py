@@ -5,6 +5,8 @@ from typing import Any, NamedTuple
 
 import optax
 
+from bn_jax.errors import UserError
+
 
 def same_layers(layers):
   """The `layers` of a strategy that changes no module."""
@@ -53,6 +55,25 @@ class Strategy(NamedTuple):
   `forward.sites` lists the sites bottom-up, with the linear layer that feeds
   each; `forward.key` is a random key of the step's own.
   """
+
+
+def feeder(site, strategy: str) -> str:
+  """The linear layer whose weights a strategy edits for a site.
+
+  Args:
+    site: A `layers.site.SiteInfo`.
+    strategy: Its name, for the error.
+
+  Raises:
+    UserError: No layer feeds the site.
+  """
+  if site.feeder is None:
+    raise UserError(
+      f'strategy {strategy}: no linear layer feeds {site.path}, so there are '
+      'no weights to edit; it needs every site right behind a dense or conv '
+      'layer (model.site=pre_activation)'
+    )
+  return site.feeder
 
 
 def chain(*strategies: Strategy) -> Strategy:

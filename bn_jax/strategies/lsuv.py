@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from bn_jax import trees
-from bn_jax.strategies.base import Strategy
+from bn_jax.strategies.base import Strategy, feeder
 
 
 def lsuv() -> Strategy:
@@ -21,10 +21,9 @@ def lsuv() -> Strategy:
     params = _orthonormal(variables['params'], forward)
     seen = forward(params, variables.get('batch_stats', {}), edit=_unit)
     for site in forward.sites:
-      if site.feeder is not None:
-        kernel = trees.get(params, site.feeder)['kernel']
-        std = _std(seen.sites[site.path])
-        params = trees.update(params, site.feeder, kernel=kernel / std)
+      kernel = trees.get(params, site.feeder)['kernel']
+      std = _std(seen.sites[site.path])
+      params = trees.update(params, site.feeder, kernel=kernel / std)
     return {**variables, 'params': params}
 
   return Strategy(initialize=initialize)
@@ -33,11 +32,11 @@ def lsuv() -> Strategy:
 def _orthonormal(params, forward):
   draw = jax.nn.initializers.orthogonal()
   for number, site in enumerate(forward.sites):
-    if site.feeder is not None:
-      key = jax.random.fold_in(forward.key, number)
-      kernel = trees.get(params, site.feeder)['kernel']
-      new = draw(key, kernel.shape, kernel.dtype)
-      params = trees.update(params, site.feeder, kernel=new)
+    path = feeder(site, 'lsuv')
+    key = jax.random.fold_in(forward.key, number)
+    kernel = trees.get(params, path)['kernel']
+    new = draw(key, kernel.shape, kernel.dtype)
+    params = trees.update(params, path, kernel=new)
   return params
 
 

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from bn_jax import trees
 from bn_jax.errors import UserError, bounded
 from bn_jax.layers.site import SiteValues
-from bn_jax.strategies.base import Strategy
+from bn_jax.strategies.base import Strategy, feeder
 
 # A deviation below this share of the mean is float32's rounding: a unit whose
 # inputs are all dead does not vary, and a division would blow up its weights.
@@ -118,13 +118,7 @@ def _check(site, variables):
       f'strategy renormalize: {site.path} is normalized already; it cannot be '
       'chained with a strategy that puts a module there'
     )
-  if site.feeder is None:
-    raise UserError(
-      f'strategy renormalize: no linear layer feeds {site.path}, so there are '
-      'no weights to edit; it needs every site right behind a dense or conv '
-      'layer (model.site=pre_activation)'
-    )
-  if 'bias' not in trees.get(variables['params'], site.feeder):
+  if 'bias' not in trees.get(variables['params'], feeder(site, 'renormalize')):
     raise UserError(
       f'strategy renormalize: {site.feeder} has no bias to edit; '
       'linear_chain has one under --config.model.use_bias=True'
