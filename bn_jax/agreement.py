@@ -1,6 +1,5 @@
 """Whether two runs of one study agree, number by number."""
 
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -105,11 +104,16 @@ def _where(index):
 
 
 def _place(first, second):
-  """What differs of where the numbers were made, in words; '' if nothing."""
-  there, here = (
-    results.read_json(Path(p) / 'environment.json') for p in (first, second)
-  )
-  odd = [name for name in PLACE if there.get(name) != here.get(name)]
+  """What differs of where the numbers were made, in words; '' if nothing.
+
+  A run that was resumed elsewhere has numbers of more than one place.
+  """
+  places = [*results.environments(first), *results.environments(second)]
+  odd = [
+    name
+    for name in PLACE
+    if any(place.get(name) != places[0].get(name) for place in places)
+  ]
   return f'{_and(odd)} differ{"s" * (len(odd) == 1)}' if odd else ''
 
 

@@ -108,7 +108,10 @@ class Workdir:
     self.write('config', config)  # last: it says that the others are there
 
   def _go_on(self, here):
-    begun = self.read('environment') or {}
+    begun = self.read('environment')
+    if begun is None:  # it was deleted
+      self.write('environment', here)
+      return
     earlier = begun.pop('resumed', [])
     if here not in [begun, *earlier]:
       self.write('environment', {**begun, 'resumed': [*earlier, here]})

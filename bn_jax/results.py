@@ -63,6 +63,15 @@ def summaries(workdir):
   }
 
 
+def environments(workdir):
+  """Every `environment.json` of a study or run, and what resumed runs added."""
+  found = []
+  for folder in dict.fromkeys([Path(workdir), *find_runs(workdir)]):
+    begun = read_json(folder / 'environment.json', {})
+    found += [begun, *begun.pop('resumed', [])]
+  return found
+
+
 def find_runs(workdir):
   """The folders of the runs in `workdir`, sorted.
 

@@ -51,6 +51,18 @@ def test_a_run_that_goes_on_elsewhere_says_so_once(
   ]
 
 
+def test_an_environment_that_was_deleted_is_that_of_the_next_start(tmp_path):
+  """Fault: one that holds `resumed` alone, which no version can go on with."""
+  made = tiny.config()
+  config, members = made.to_dict(), [tiny.member()]
+  folder = records.Workdir(tmp_path / 'run')
+  folder.create(config, members)
+  (folder.path / 'environment.json').unlink()
+  folder.create(config, members)
+  assert folder.read('environment') == environment.here()
+  folder.check(config, members)
+
+
 def test_the_report_lists_every_place(tmp_path):
   synthetic.write_study(tmp_path, ('none', 'batch_norm'))
   path = tmp_path / 'runs' / 'final-batch_norm' / 'environment.json'

@@ -129,6 +129,16 @@ def test_another_machine_has_a_tolerance(pair):
   assert not found.agree and 'do not agree: every mean' in found.sentence
 
 
+def test_a_run_that_was_resumed_elsewhere_has_a_tolerance(pair):
+  """Fault: the study's own environment alone."""
+  path = pair[0] / 'runs' / 'final-batch_norm' / 'environment.json'
+  begun = results.read_json(path)
+  synthetic.write_json(path, begun | {'resumed': [begun | {'cores': 64}]})
+  shift(pair[1], 0.019)
+  found = agreement.compare(*pair)
+  assert found.agree and 'cores differs' in found.sentence
+
+
 def test_the_tolerance_grows_with_the_noise_between_seeds(pair):
   move(pair[1])
   by = np.array([0.12, -0.02, 0.02, 0.08])

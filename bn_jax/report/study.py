@@ -105,7 +105,7 @@ def read(workdir) -> Study:
     path=path,
     df=df,
     config=config,
-    environment=_environment(path),
+    environment=_merged(results.environments(path)),
     choices=list(results.read_json(path / 'choice.json', {}).values()),
     summaries=summaries,
     times=results.read_json(path / 'times.json', {}),
@@ -118,16 +118,8 @@ def read(workdir) -> Study:
   return study
 
 
-def _environment(path):
-  """Where the study was made: of what differs between its runs, all values."""
-  found = []
-  for folder in dict.fromkeys([path, *results.find_runs(path)]):
-    begun = results.read_json(folder / 'environment.json', {})
-    found += [begun, *begun.pop('resumed', [])]
-  return _merged(found)
-
-
 def _merged(found):
+  """Environments as one: of what differs between them, all values."""
   merged = {}
   for name in dict.fromkeys(name for each in found for name in each):
     values = [each[name] for each in found if name in each]
