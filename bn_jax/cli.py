@@ -117,5 +117,9 @@ def _leave(message, code):
 
 
 def _several():
-  """Whether this is one of several processes, without waking JAX up."""
-  return 'jax' in sys.modules and sys.modules['jax'].process_count() > 1
+  """Whether this is one of several processes, without waking JAX up.
+
+  It may be half imported, and finding its devices may fail.
+  """
+  distributed = getattr(sys.modules.get('jax'), 'distributed', None)
+  return distributed is not None and distributed.is_initialized()

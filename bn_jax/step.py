@@ -250,7 +250,8 @@ class _Run:
 
   def forward(self, state: State, batch) -> Output:
     """The forward pass of a training step, for probes."""
-    parts, batch = self._parts(state.hparams), self._standardize(batch)
+    parts = self._parts(state.hparams)
+    batch = self._standardize(self._augmented(state, batch))
     forward = self._forward(parts, batch, state.seed, state.step)
     return forward(state.params, state.batch_stats)
 

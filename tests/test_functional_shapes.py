@@ -64,3 +64,14 @@ def test_a_shape_that_does_not_fit_is_named(arguments, says):
 def test_statistics_that_do_not_fit_are_named():
   with pytest.raises(ValueError, match='var: '):
     functional.normalize(X, MEAN, np.ones((3, 2)))
+
+
+@pytest.mark.parametrize('mask', [None, np.ones((0, 1), bool)])
+def test_no_batch_counts_nothing(mask):
+  """Fault: the mask's own size as it is, which divides by 0."""
+  x = jnp.zeros((0, 3))
+  found = functional.moments(x, mask=mask)
+  for values in found:
+    assert np.array_equal(values, np.zeros(3))
+  y, _ = functional.batch_norm(x, mask=mask)
+  assert y.shape == (0, 3)

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from bn_jax import statistics
+from bn_jax.statistics import intervals
 
 
 @pytest.fixture(autouse=True)
@@ -81,6 +82,20 @@ def test_the_probability_of_improvement_is_averaged_over_strata():
   assert point == (0.375 + 0) / 2
   # The second stratum is certain, so the first alone spreads: 0 to 1, halved.
   assert 0 <= low < point < high <= 0.5
+
+
+def test_the_probability_of_improvement_holds_few_pairs_at_once(monkeypatch):
+  """Fault: as many draws at once as if the runs themselves were held."""
+  held, wins = [], intervals._wins
+
+  def seen(a, b, axis):
+    held.append(a.size * b.shape[axis])
+    return wins(a, b, axis)
+
+  monkeypatch.setattr(intervals, '_wins', seen)
+  a, b = np.arange(200.0), np.arange(300.0)
+  statistics.probability_of_improvement(a, b, num_resamples=100)
+  assert sum(held) > 100 * 200 * 300 and max(held) <= 2.5e6
 
 
 def test_holm_by_hand():

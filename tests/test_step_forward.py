@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tiny
 
+from bn_jax import config as config_lib
 from bn_jax import step, strategies
 from bn_jax.layers.site import SiteInfo
 
@@ -32,6 +33,24 @@ def test_what_if_reaches_the_sites_above():
   layer = params['dense_1']
   x = np.tanh(x / 2) @ layer['kernel'] + layer['bias']
   np.testing.assert_allclose(found.sites['site_1'].output, x, **near)
+
+
+def test_probes_see_what_a_step_sees():
+  """Fault: a `_Run.forward` that does not augment."""
+  random = np.random.default_rng(0)
+  ramp = 3 * np.linspace(-1, 1, 8)[None, :, None, None]
+  image = np.float32(random.normal(size=(16, 8, 8, 3)) + ramp)
+  batch = {'image': image, 'label': np.int32(random.integers(0, 3, 16))}
+  made = config_lib.default('none', 'convnet')
+  made.augment = 'crop_and_flip'
+  one = np.ones(1, np.float32)
+  spec = step.Spec((8, 8, 3), np.float32, 3, 0 * one, one)
+  program = step.build(made.to_dict(), spec)
+  state = jax.jit(program.initialize)(np.uint32(0), {}, batch)
+  _, metrics = jax.jit(program.train_step)(state, batch)
+  sites = jax.jit(program.forward)(state, batch).sites
+  found = [float(v.moments().var.mean()) for v in sites.values()]
+  np.testing.assert_allclose(found, metrics['site/var'], rtol=1e-4)
 
 
 def test_keys_differ_between_seeds_and_steps(monkeypatch):

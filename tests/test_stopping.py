@@ -15,7 +15,7 @@ from bn_jax.data import tfds_sets
 CONFIG = """import signal
 signal.raise_signal(signal.SIGTERM)
 """
-LEAVING = """import atexit
+LEAVING = """import atexit, sys, types
 from bn_jax import cli, stopping
 
 def main(argv):
@@ -58,6 +58,22 @@ def test_a_command_leaves_without_a_regular_end(error, code, said):
   end = ended('-c', LEAVING.format(error))
   assert (end.returncode, end.stdout) == (code, 'before\n')
   assert end.stderr.startswith(said)
+
+
+@pytest.mark.parametrize(
+  'jax', ['import jax', "sys.modules['jax'] = types.ModuleType('jax')"]
+)
+def test_a_command_leaves_before_jax_is_awake(jax, monkeypatch):
+  """While it looks for devices that are not there; while it is imported.
+
+  Fault: `process_count` for `is_initialized` in `cli._several`.
+  """
+  monkeypatch.setenv('JAX_PLATFORMS', 'nothing')
+  end = ended('-c', f'{LEAVING.format("KeyboardInterrupt")}'.replace(
+    "print('before')", jax
+  ))  # fmt: skip
+  assert (end.returncode, end.stdout) == (stopping.INTERRUPTED, '')
+  assert end.stderr.count('\n') == 1
 
 
 def test_a_command_leaves_where_nobody_reads_what_it_says():

@@ -143,7 +143,7 @@ def _count(x, mask, axes, group):
   if mask is not None:
     mask = jnp.asarray(mask != 0)
     mask = mask.reshape((1,) * (x.ndim - mask.ndim) + mask.shape)
-    size //= math.prod(mask.shape[a] for a in axes)
+    size //= max(1, math.prod(mask.shape[a] for a in axes))  # none in no batch
     size *= mask.sum(axes, dtype=jnp.int32)
   count = jnp.asarray(_psum(size, group), x.real.dtype)
   return jnp.broadcast_to(count, shape)

@@ -62,8 +62,19 @@ def _pool(statistic):
   return pooled
 
 
-def _bootstrap(samples, statistic, num_resamples, seed, *methods):
-  """Low and high by the first of the methods that is defined."""
+def _bootstrap(samples, statistic, num_resamples, seed, *methods, size=0):
+  """Low and high by the first of the methods that is defined.
+
+  Args:
+    samples: A tuple of arrays (n, ...).
+    statistic: As of `scipy.stats.bootstrap`.
+    num_resamples: draws.
+    seed: of the draws.
+    *methods: Names; the next where one is not defined.
+    size: Numbers that the statistic holds for a draw, where it needs more than
+      the samples.
+  """
+  size = max(size, *(s.size for s in samples))
   low = high = np.nan
   for method in methods:
     with warnings.catch_warnings(), np.errstate(all='ignore'):
@@ -76,7 +87,7 @@ def _bootstrap(samples, statistic, num_resamples, seed, *methods):
         method=method,
         vectorized=True,
         axis=0,
-        batch=max(1, int(2e6 / max(s.size for s in samples))),
+        batch=max(1, int(2e6 / size)),
         rng=np.random.default_rng(seed),
       ).confidence_interval
     low = np.where(np.isnan(low), found.low, low)
@@ -110,7 +121,11 @@ def probability_of_improvement(a, b, *, num_resamples=9999, seed=0):
   point = float(wins(*samples))
   if min(map(len, samples)) < 2:
     return Interval(point, point, point)
-  low, high = _bootstrap(samples, wins, num_resamples, seed, 'percentile')
+  pairs = sum(len(x) * len(y) for x, y in zip(
+    samples[: len(a)], samples[len(a) :], strict=True))  # fmt: skip
+  low, high = _bootstrap(
+    samples, wins, num_resamples, seed, 'percentile', size=pairs
+  )
   return Interval(point, float(low), float(high))
 
 
