@@ -30,7 +30,8 @@ def sensitivity(df, metric=ACCURACY, *, chance=0.1, target=None):
   Raises:
     UserError: the metric was not measured.
   """
-  table = style.styles(df.strategy.unique())
+  found = _curves(df, metric, chance)
+  table = style.styles(found)
   bars = 0.35 + 0.16 * len(table) if target else 0
   fig, axes = style.figure(
     3.0 + bars, nrows=2 if target else 1, sharex=True, squeeze=False,
@@ -38,12 +39,13 @@ def sensitivity(df, metric=ACCURACY, *, chance=0.1, target=None):
   )  # fmt: skip
   ax, last = axes[0, 0], axes[-1, 0]
   for name in style.ordered(table):
-    rates, found = _curve(df, name, metric, chance)
-    style.draw_band(ax, name, rates, found, table[name], len(rates))
+    rates, ends = found[name]
+    style.draw_band(ax, name, rates, ends, table[name], len(rates))
   if target and metric == ACCURACY:
     ax.axhline(target, color=style.INK, linewidth=0.7, linestyle=':')
   if target:
-    _draw_ranges(last, df, table, chance, target)
+    found = found if metric == ACCURACY else _curves(df, ACCURACY, chance)
+    _draw_ranges(last, found, table, target)
   ax.set_xscale('log')
   last.set_xlabel('learning rate')
   ax.set_ylabel('final ' + style.label(metric))
@@ -52,19 +54,23 @@ def sensitivity(df, metric=ACCURACY, *, chance=0.1, target=None):
   return fig
 
 
-def _curve(df, name, metric, chance):
-  scores = final_scores(df[df.strategy == name], metric, chance)
+def _curves(df, metric, chance):
+  """`statistics.by_learning_rate` of each strategy that has scores."""
+  scores = final_scores(df, metric, chance)
   loss = metric.endswith('loss')
   if loss:
     guess = statistics.failure(metric, chance)
     scores = scores.assign(score=scores.score.clip(upper=guess))
-  return statistics.by_learning_rate(scores, loss)
+  return {
+    name: statistics.by_learning_rate(mine, loss)
+    for name, mine in scores.groupby('strategy')
+  }
 
 
-def _draw_ranges(ax, df, table, chance, target):
-  names = style.ordered(table)
+def _draw_ranges(ax, curves, table, target):
+  names = [name for name in style.ordered(table) if name in curves]
   for row, name in enumerate(names):
-    rates, found = _curve(df, name, ACCURACY, chance)
+    rates, found = curves[name]
     works = statistics.working_range(rates, found.point, target)
     text = f' {works.decades:.1f} decades{" or more" * works.open}'
     if np.isnan(works.low):

@@ -69,7 +69,10 @@ def final_scores(df, metric, chance):
   if metric not in df:
     raise UserError(f'metric: {metric} was not measured')
   scores = statistics.finals(df, metric, chance=chance)
-  return scores.dropna(subset=['score'])
+  scores = scores.dropna(subset=['score'])
+  if not len(scores):
+    raise UserError(f'metric: {metric} was not measured')
+  return scores
 
 
 @style.styled

@@ -51,7 +51,8 @@ def curves(df, metric, *, chance=0.1, resamples=999, log=False):
 def curve_data(df, metric, *, chance=0.1, resamples=999, points=MAX_POINTS):
   """What `curves` draws: `{strategy: (steps (t,), Interval of (t,))}`.
 
-  Of more than `points` steps, means over bins.
+  Of more than `points` steps, means over bins. A strategy whose runs measured
+  at no step in common has none.
   """
   if metric not in df or df[metric].isna().all():
     raise UserError(f'metric: {metric} was not measured; {_measured(df)}')
@@ -63,10 +64,14 @@ def curve_data(df, metric, *, chance=0.1, resamples=999, points=MAX_POINTS):
       index=['variant', 'run', 'member'], columns='step', values='value'
     )
     wide = wide.dropna(axis='columns')
+    if not wide.size:
+      continue
     data[name] = (
       wide.columns.to_numpy(),
       statistics.interval(wide.to_numpy(), num_resamples=resamples),
     )
+  if not data:
+    raise UserError(f'metric: {metric} has no step that all runs measured')
   return data
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from bn_jax import results, statistics
+from bn_jax.errors import UserError
 from bn_jax.plots.style import ordered
 
 
@@ -33,8 +34,8 @@ class Study(NamedTuple):
   def final(self) -> pd.DataFrame:
     """Rows that are reported: fresh seeds, or the only ones there are."""
     phases = set(self.df.phase)
-    shown = 'final' if 'final' in phases else ('' if '' in phases else 'tune')
-    return self.df[self.df.phase == shown]
+    shown = [p for p in ('final', '', 'tune', 'rates') if p in phases]
+    return self.df[self.df.phase == shown[0]]
 
   @property
   def tune(self) -> pd.DataFrame:
@@ -92,10 +93,13 @@ def read(workdir) -> Study:
   """Reads a study's workdir, finished or not.
 
   Raises:
-    UserError: there is no run in it, or a file is corrupt.
+    UserError: there is no run in it, none has measured anything yet, or a file
+      is corrupt.
   """
   path = Path(workdir)
   df = results.load(path)
+  if not len(df):
+    raise UserError(f'workdir: nothing has been measured yet in {path}')
   summaries = results.summaries(path)
   config = results.read_json(path / 'config.json', {})
   chances = [s['chance'] for s in summaries.values() if 'chance' in s]

@@ -55,6 +55,7 @@ def _interval(group):
 def _others(found, best):
   """How the first sentence ends, and what follows it."""
   table = statistics.paired_differences(found, best)
+  table = table[table.pairs > 0]  # without a common seed there is no difference
   if not len(table):
     return ['.']
   clear = table[table.p_holm <= SIGNIFICANT]

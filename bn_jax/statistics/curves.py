@@ -78,7 +78,7 @@ def by_learning_rate(scores, lower_is_better=False):
     best = pick((g for _, g in groups), key=lambda g: g.score.mean())
     rates.append(rate)
     ends.append(interval(best.score.to_numpy()))
-  return np.array(rates), Interval(*np.transpose(ends))
+  return np.array(rates), Interval(*np.reshape(ends, (-1, 3)).T)
 
 
 class WorkingRange(NamedTuple):
