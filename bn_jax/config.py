@@ -7,6 +7,7 @@ from ml_collections import ConfigDict
 from bn_jax import data, models, optimizers, strategies
 from bn_jax.diagnostics.probes import PROBES
 from bn_jax.errors import UserError, bounded, pick
+from bn_jax.fields import flatten, nearest
 
 DTYPES = ('float32', 'bfloat16', 'float16')
 AUGMENTATIONS = ('none', 'crop_and_flip')
@@ -124,6 +125,9 @@ def study() -> ConfigDict:
   return study
 
 
+# The groups whose fractions may be traced.
+TRACED = ('model', 'optimizer', 'strategy')
+
 # What a field may hold besides its type: see `bn_jax.errors.bounded`.
 BOUNDS = {
   'seed': {'least': 0, 'most': 2**32 - 1},
@@ -215,6 +219,34 @@ def value(config: Mapping, field: str):
       raise UserError(f'config: no field {field!r}')
     inner = inner[name]
   return inner
+
+
+def check_numbers(config: Mapping, fields, where: str = '') -> None:
+  """Refuses fields that cannot differ between members of one program.
+
+  Args:
+    config: A run's config, before any number is traced.
+    fields: Dotted names.
+    where: What the error puts before a field's name, such as `study.search.`.
+
+  Raises:
+    UserError: For a field that is not there, is no fraction, or that the
+      program is built from.
+  """
+  for field in fields:
+    known = flatten(config)
+    may = [
+      name
+      for name, given in known.items()
+      if isinstance(given, float) and name.split('.')[0] in TRACED
+    ]
+    if field not in known:
+      raise UserError(f'{where}{field}: no such field; {nearest(field, may)}')
+    if field not in may:
+      raise UserError(
+        f'{where}{field}: {known[field]!r}; one program has one value of it; '
+        f'members may differ in {", ".join(may)}'
+      )
 
 
 def replace(config: dict, values: Mapping) -> dict:

@@ -133,11 +133,18 @@ def load_study(flags, overrides: list[str]):
     UserError: For an override that no strategy of the study has or that the
       study sets itself, and as `load_config` does.
   """
+  from ml_collections import ConfigDict
+
   path = flags.config
   module = load_module(path)
   if not hasattr(module, 'sweep'):
     raise UserError(f'--config: {path} has no function sweep() to compare by')
   settings = _call(f'sweep() of {path}', module.sweep)
+  if not isinstance(settings, ConfigDict):
+    raise UserError(
+      f'--config: sweep() of {path} returns a {type(settings).__name__}; must '
+      'be a ConfigDict, as bn_jax.config.study makes it'
+    )
   if flags.strategies is not None:
     settings.strategies = tuple(filter(None, flags.strategies.split(',')))
   for name in ('trials', 'tuning_seeds', 'seeds'):

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
+from bn_jax import config as config_lib
 from bn_jax import feeding, hosts, scoring
 from bn_jax import step as step_lib
 from bn_jax.diagnostics import probes
@@ -42,6 +43,7 @@ class Population:
       members: A dict each, with `seed` and `hparams` (dotted field -> number);
         all with the same fields.
     """
+    config_lib.check_numbers(config, members[0]['hparams'])
     self.config = config
     self.layout = layout(
       len(members), config['mesh']['data'], config['mesh']['group']
@@ -50,9 +52,7 @@ class Population:
     spec = step_lib.Spec(
       dataset.train.image_shape,
       dataset.train.image_dtype,
-      dataset.num_classes,
-      dataset.mean,
-      dataset.std,
+      *(dataset.num_classes, dataset.mean, dataset.std),
     )
     self._program = step_lib.build(config, spec, self._axis)
     numbers = dict.fromkeys(['seed', *members[0]['hparams']])

@@ -6,13 +6,16 @@ import math
 import numpy as np
 from scipy.stats import qmc
 
+from bn_jax import config as config_lib
 from bn_jax import strategies
 from bn_jax.errors import UserError, bounded
-from bn_jax.fields import flatten
+from bn_jax.fields import flatten, nearest
 
 # Strategies share a sequence of this many dimensions: the first are the
 # shared fields, the next a strategy's own.
 DIMENSIONS = 8
+RATE = 'optimizer.learning_rate'
+STUDYS_OWN = {'seed': 'study.seeds', 'strategies': 'study.strategies'}
 
 
 def spaces(settings, strategy: str) -> dict[str, dict]:
@@ -87,18 +90,90 @@ def check(settings) -> None:
   for name in settings.strategies:
     if settings.strategies.count(name) > 1:
       raise UserError(f'--strategies: {name!r} stands twice; once is allowed')
-  for field, (low, high) in flatten(settings.search).items():
-    if not 0 < low <= high:
+  for field, limits in flatten(settings.search).items():
+    given = tuple(limits) if isinstance(limits, list | tuple) else limits
+    if not _are_numbers(given, 2) or not 0 < given[0] <= given[1]:
       raise UserError(
-        f'study.search.{field}: ({low}, {high}); must be 0 < low <= high'
+        f'study.search.{field}: {given!r}; must be (low, high) with '
+        '0 < low <= high'
       )
+  for field, values in flatten(settings.grid).items():
+    _check_axis(field, values, settings)
   _check_rates(tuple(settings.rates))
+
+
+def check_fields(settings, strategy: str, config) -> None:
+  """Refuses to tune, for a strategy, what its runs could not.
+
+  Raises:
+    UserError: Names the field, what was given and what is allowed.
+  """
+  shared = flatten(settings.search)
+  config_lib.check_numbers(config, shared, 'study.search.')
+  for field, limits in shared.items():
+    for end in limits:
+      bounded(f'study.search.{field}', end, **config_lib.BOUNDS.get(field, {}))
+  own = spaces(settings, strategy)['own']
+  config_lib.check_numbers(config, own, 'SEARCH of ')
+  for field in flatten(settings.grid).keys() & own.keys():
+    raise UserError(
+      f"study.grid.{field}: is tuned already, as SEARCH in its strategy's file "
+      'says; one of the two'
+    )
+
+
+def vary(config, values: dict):
+  """Sets the fields of a cell of the grid.
+
+  Raises:
+    UserError: For a field that is not there, or a value that it cannot have.
+  """
+  for field, value in values.items():
+    known = flatten(config)
+    if field not in known:
+      raise UserError(
+        f'study.grid.{field}: no such field; {nearest(field, known)}'
+      )
+    try:
+      config.update_from_flattened_dict({field: value})
+    except (TypeError, ValueError):
+      raise UserError(
+        f'study.grid.{field}: {value!r}; must be '
+        f'{type(known[field]).__name__}, such as {known[field]!r}'
+      ) from None
+  return config
+
+
+def _are_numbers(given, count):
+  return (
+    isinstance(given, tuple)
+    and len(given) == count
+    and all(isinstance(x, int | float) for x in given)
+  )
+
+
+def _check_axis(field, values, settings):
+  where = f'study.grid.{field}'
+  if not isinstance(values, list | tuple) or not values:
+    raise UserError(f'{where}: {values!r}; must be values, such as (2, 8)')
+  said = list(map(str, values))
+  for value in said:
+    if said.count(value) > 1:
+      raise UserError(f'{where}: {value} stands twice; once is allowed')
+  if field in STUDYS_OWN:
+    raise UserError(f'{where}: is set by {STUDYS_OWN[field]}')
+  for how, others in {
+    'study.search': flatten(settings.search),
+    'study.rates': [RATE] * bool(settings.rates),
+  }.items():
+    if field in others:
+      raise UserError(f'{where}: is set by {how} already; one of the two')
 
 
 def _check_rates(given):
   if not given:
     return
-  low, high, count = given if len(given) == 3 else (0, 0, 0)
+  low, high, count = given if _are_numbers(given, 3) else (0, 0, 0)
   if not (0 < low < high and isinstance(count, int) and count > 1):
     raise UserError(
       f'study.rates: {given}; must be (low, high, how many) with 0 < low < '

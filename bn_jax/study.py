@@ -18,7 +18,6 @@ from bn_jax.errors import UserError
 
 # Tuning seeds start here, so that they are not among those reported.
 FIRST_TUNING_SEED = 10_000
-LEARNING_RATE = 'optimizer.learning_rate'
 TUNE, FINAL, RATES = 'tune', 'final', 'rates'
 
 
@@ -58,12 +57,13 @@ class Study:
     self.settings, self.path = settings, pathlib.Path(workdir)
     search.check(settings)
     self.cases = [
-      Case(name, variant, _with(make_config(name), values))
+      Case(name, variant, search.vary(make_config(name), values))
       for variant, values in search.cells(settings.grid)
       for name in settings.strategies
     ]
     for case in self.cases:
       config_lib.validate(case.config)
+      search.check_fields(settings, case.strategy, case.config)
 
   def total_steps(self) -> int:
     """Run-steps of the whole study."""
@@ -174,7 +174,7 @@ class Study:
   def _rates(self, hparams):
     """Each learning rate of the curve, the rest as it was chosen."""
     found = search.rates(self.settings)
-    return self._seeds([hparams | {LEARNING_RATE: rate} for rate in found])
+    return self._seeds([hparams | {search.RATE: rate} for rate in found])
 
   def time(self, hparams: dict, progress: Callable) -> None:
     """Times the strategies in turns, cell by cell; writes `times.json`.
@@ -287,8 +287,3 @@ def _last_accuracy(path, num_members):
   ]
   accuracy = [m for m in last if m is not None][-1]
   return np.array(accuracy, np.float64)[:, -1].reshape(num_members)
-
-
-def _with(config, values):
-  config.update_from_flattened_dict(values)
-  return config

@@ -199,6 +199,11 @@ def test_a_config_without_sweep_cannot_be_compared(capsys, tmp_path):
     capsys, tmp_path / 'run', [f'--config={path}'], compare.main
   )
   assert 'sweep() of' in message and 'ZeroDivisionError' in message
+  config_file(tmp_path, 'def get_config(names): pass\ndef sweep(): return 1')
+  message = refused(
+    capsys, tmp_path / 'run', [f'--config={path}'], compare.main
+  )
+  assert 'returns a int; must be a ConfigDict' in message
 
 
 def test_a_misspelt_flag_is_named_before_the_one_that_it_hides(capsys):

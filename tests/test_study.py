@@ -235,6 +235,7 @@ def test_populations_are_timed_in_turns():
     ({'rates': (1.0, 0.1, 5)}, r'study.rates: \(1.0, 0.1, 5\)'),
     ({'rates': (0.1, 1.0)}, 'study.rates'),
     ({'rates': (0.1, 1.0, 1)}, 'at least 2'),
+    ({'rates': ('a', 1.0, 3)}, r"study.rates: \('a', 1.0, 3\)"),
     ({'timing_rounds': -1}, 'study.timing_rounds: -1; at least 0'),
     ({'seeds': 0}, 'study.seeds: 0; at least 1'),
   ],

@@ -115,8 +115,9 @@ def test_another_run_is_refused(done, given, words):
     ({'model.site': 'input'}, 'no linear layer feeds site_0'),
     (
       {'members': [tiny.member(0, optimizer__rate=0.1)]},
-      "no field 'optimizer.rate'",
+      'optimizer.rate: no such field; did you mean optimizer.learning_rate',
     ),
+    ({'members': [tiny.member(0, batch_size=8.0)]}, 'batch_size: 16; one'),
   ],
 )
 def test_what_cannot_run_is_refused_before_anything_is_written(
