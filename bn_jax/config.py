@@ -108,7 +108,8 @@ def study() -> ConfigDict:
   study.tuning_seeds = 1
   study.seeds = 10
   # What every strategy tunes: field -> (low, high), log-uniform, nested as in
-  # a run's config. A strategy adds its own `SEARCH`.
+  # a run's config: floats of `model`, `optimizer` and `strategy`, since trials
+  # share one program. A strategy adds its own `SEARCH`.
   study.search = ConfigDict({'optimizer': {'learning_rate': (3e-2, 1e1)}})
   # Learning rates at which the chosen hyperparameters are trained besides, with
   # every reported seed: (low, high, how many), log-spaced; () for none.
@@ -125,7 +126,7 @@ def study() -> ConfigDict:
   return study
 
 
-# The groups whose fractions may be traced.
+# The groups whose floats may be traced.
 TRACED = ('model', 'optimizer', 'strategy')
 
 # What a field may hold besides its type: see `bn_jax.errors.bounded`.
@@ -230,8 +231,8 @@ def check_numbers(config: Mapping, fields, where: str = '') -> None:
     where: What the error puts before a field's name, such as `study.search.`.
 
   Raises:
-    UserError: For a field that is not there, is no fraction, or that the
-      program is built from.
+    UserError: For a field that is not there, is no float, or that the program
+      is built from.
   """
   for field in fields:
     known = flatten(config)
