@@ -7,7 +7,7 @@ from ml_collections import ConfigDict
 from bn_jax import data, models, optimizers, strategies
 from bn_jax.diagnostics.probes import PROBES
 from bn_jax.errors import UserError, bounded, pick
-from bn_jax.fields import flatten, nearest
+from bn_jax.fields import check_kinds, flatten, nearest
 
 DTYPES = ('float32', 'bfloat16', 'float16')
 AUGMENTATIONS = ('none', 'crop_and_flip')
@@ -156,9 +156,13 @@ def validate(config: Mapping) -> None:
   Raises:
     UserError: Names the first field that is out of range.
   """
+  given = flatten(config)
+  if given.get('model.name'):
+    _check_model(given['model.name'], config['model'])
+  names = '+'.join(map(str, given.get('strategies') or ()))
+  check_kinds(config, default(names, given.get('model.name') or 'mlp'))
   for field, bounds in BOUNDS.items():
     bounded(field, value(config, field), **bounds)
-  _check_model(value(config, 'model.name'), config['model'])
   every = value(config, 'log.every')
   for field in ('num_train_steps', 'log.eval_every'):
     if value(config, field) % every:
@@ -245,8 +249,8 @@ def check_numbers(config: Mapping, fields, where: str = '') -> None:
       raise UserError(f'{where}{field}: no such field; {nearest(field, may)}')
     if field not in may:
       raise UserError(
-        f'{where}{field}: {known[field]!r}; one program has one value of it; '
-        f'members may differ in {", ".join(may)}'
+        f'{where}{field}: {known[field]!r}; not a number that members of one '
+        f'program may differ in, which are floats: {", ".join(may)}'
       )
 
 

@@ -151,6 +151,10 @@ def load_study(flags, overrides: list[str]):
     if getattr(flags, name) is not None:
       settings[name] = getattr(flags, name)
 
+  from bn_jax import search  # heavy, but the file needed as much already
+
+  search.check(settings)
+
   def make_config(names):
     own = names.split('+')
     concern = [
@@ -160,11 +164,12 @@ def load_study(flags, overrides: list[str]):
     ]
     return load_config(path, names, concern)
 
-  _check_overrides(settings, overrides)
+  own = [search.spaces(settings, names)['own'] for names in settings.strategies]
+  _check_overrides(settings, set().union(*own), overrides)
   return make_config, settings
 
 
-def _check_overrides(settings, overrides):
+def _check_overrides(settings, own, overrides):
   """Refuses what would have no effect on any run of a study."""
   everyone = {n for names in settings.strategies for n in names.split('+')}
   for override in overrides:
@@ -179,22 +184,19 @@ def _check_overrides(settings, overrides):
         '--config.seed: a study sets its seeds; --seeds and --tuning-seeds '
         'say how many'
       )
-    for how, fields in _set_by(settings).items():
+    for how, fields in _set_by(settings, own).items():
       if name in fields:
         raise UserError(
           f'--config.{name}: has no value of its own here; it is {how}'
         )
 
 
-def _set_by(settings):
+def _set_by(settings, own):
   """The fields that a study sets, by how it comes to their values."""
-  from bn_jax import search  # heavy, but the file needed as much already
-
-  own = [search.spaces(settings, names)['own'] for names in settings.strategies]
   return {
     'tuned as sweep() in the config file says': flatten(settings.search),
     'varied as sweep() in the config file says': flatten(settings.grid),
-    "tuned as SEARCH in its strategy's file says": set().union(*own),
+    "tuned as SEARCH in its strategy's file says": own,
   }
 
 

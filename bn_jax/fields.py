@@ -5,6 +5,8 @@ Floor 0; imports nothing heavy.
 
 import difflib
 
+from bn_jax.errors import UserError
+
 MANY = 20  # more names than this are not read
 
 
@@ -27,3 +29,29 @@ def nearest(given: str, allowed) -> str:
   if len(allowed) > MANY:
     allowed = {n.partition('.')[0] + '.*' * ('.' in n) for n in allowed}
   return f'allowed are {", ".join(sorted(allowed))}'
+
+
+def check_kinds(given, known, where: str = '') -> None:
+  """Refuses fields that are missing, misspelt or of another kind.
+
+  Args:
+    given: Nested fields.
+    known: All of them, at their defaults.
+    where: What the error puts before a field's name.
+
+  Raises:
+    UserError: Names the first of them.
+  """
+  given, known = flatten(given), flatten(known)
+  for field in given:
+    if field not in known:
+      raise UserError(f'{where}{field}: no such field; {nearest(field, known)}')
+  alike = {tuple: (tuple, list), float: (float, int)}
+  for field, default_value in known.items():
+    kind = type(default_value)
+    if not isinstance(given.get(field), alike.get(kind, kind)):
+      said = repr(given[field]) if field in given else 'is missing'
+      raise UserError(
+        f'{where}{field}: {said}; must be {kind.__name__}, such as '
+        f'{default_value!r}'
+      )

@@ -9,11 +9,12 @@ from scipy.stats import qmc
 from bn_jax import config as config_lib
 from bn_jax import strategies
 from bn_jax.errors import UserError, bounded
-from bn_jax.fields import flatten, nearest
+from bn_jax.fields import check_kinds, flatten, nearest
 
 # Strategies share a sequence of this many dimensions: the first are the
 # shared fields, the next a strategy's own.
 DIMENSIONS = 8
+_FREE = ('search', 'grid')  # whose fields are the study's choice
 RATE = 'optimizer.learning_rate'
 STUDYS_OWN = {'seed': 'study.seeds', 'strategies': 'study.strategies'}
 
@@ -82,6 +83,7 @@ def check(settings) -> None:
   Raises:
     UserError: Names the field, what was given and what is allowed.
   """
+  _check_kinds(settings)
   for field in ('trials', 'tuning_seeds', 'seeds'):
     bounded(f'study.{field}', settings[field], least=1)
   bounded('study.timing_rounds', settings.timing_rounds, least=0)
@@ -142,6 +144,20 @@ def vary(config, values: dict):
         f'{type(known[field]).__name__}, such as {known[field]!r}'
       ) from None
   return config
+
+
+def _check_kinds(settings):
+  for name in _FREE:
+    if not hasattr(settings.get(name), 'items'):
+      raise UserError(
+        f'study.{name}: {settings.get(name)!r}; must be fields, nested as in a '
+        "run's config"
+      )
+  given, known = (
+    {name: value for name, value in fields.items() if name not in _FREE}
+    for fields in (settings, config_lib.study())
+  )
+  check_kinds(given, known, 'study.')
 
 
 def _are_numbers(given, count):

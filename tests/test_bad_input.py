@@ -35,7 +35,7 @@ FILES = [
   (
     'from ml_collections import ConfigDict\n'
     'def get_config(names): return ConfigDict({"seed": 0})',
-    "no field 'num_train_steps'",
+    'augment: is missing; must be str, such as ',
   ),
 ]
 

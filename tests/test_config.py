@@ -5,10 +5,12 @@ place, `replace` that makes a new field, a chain in the order of a dict, a
 default of None.
 """
 
+import functools
 import json
 
 import pytest
 import tiny
+from ml_collections import ConfigDict
 
 from bn_jax import config as config_lib
 from bn_jax import config_files, models, strategies
@@ -92,6 +94,36 @@ def test_what_is_out_of_range_is_named(field, given, words):
   with pytest.raises(UserError, match=f'^{field}: {words}') as caught:
     config_lib.validate(made)
   assert '\n' not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+  ('field', 'given', 'words'),
+  [
+    ('bath_size', 3, 'bath_size: no such field; did you mean batch_size'),
+    ('optimizer.lr', 3.0, 'optimizer.lr: no such field'),
+    ('model.dpeth', 3, r'another \(dpeth\)'),
+    ('strategy.none', ConfigDict({'x': 3}), 'strategy.none.x: no such field'),
+    ('batch_size', None, 'batch_size: None; must be int, such as 100'),
+    ('log.probes', None, r'log.probes: None; must be tuple, such as \(\)'),
+    ('strategies', None, 'strategies: None; must be tuple'),
+    ('model.name', None, 'model.name: None; must be str'),
+    ('mesh', None, 'mesh: no such field; did you mean mesh'),
+  ],
+)
+def test_what_a_file_writes_is_a_field(field, given, words):
+  """Fault: a typo that ConfigDict takes as a new field, without effect."""
+  made = config_lib.default('none')
+  *groups, name = field.split('.')
+  functools.reduce(getattr, groups, made)[name] = given
+  with pytest.raises(UserError, match=words):
+    config_lib.validate(made)
+
+
+def test_what_a_file_deletes_is_missing():
+  made = config_lib.default('none')
+  del made.mesh
+  with pytest.raises(UserError, match='data: is missing; must be int'):
+    config_lib.validate(made)
 
 
 def test_every_bound_is_of_a_field():

@@ -20,6 +20,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 NO_JAX = 'no JAX'
 # Where a module imports one of its own floor, and why.
 SIBLINGS = {
+  ('fields', 'errors'): 'a field that is not there is an error',
   ('report', 'plots'): 'a page shows figures',
   ('report', 'results'): 'a page is made of a workdir',
   ('report', 'statistics'): 'and tells intervals',

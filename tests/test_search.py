@@ -33,9 +33,9 @@ RATES = {'optimizer': {'learning_rate': (0.1, 1.0)}}
 @pytest.mark.parametrize(
   ('kind', 'fields', 'words'),
   [
-    ('search', {'batch_size': (4, 64)}, 'search.batch_size: 16; one program'),
-    ('search', {'model': {'width': (4, 8)}}, 'search.model.width: 8; one'),
-    ('search', {'data': {'limit': (4, 8)}}, 'may differ in .*learning_rate'),
+    ('search', {'batch_size': (4, 64)}, 'search.batch_size: 16; not a number'),
+    ('search', {'model': {'width': (4, 8)}}, 'search.model.width: 8; not'),
+    ('search', {'data': {'limit': (4, 8)}}, 'which are floats: .*momentum'),
     ('search', {'optimizer': {'rate': (1, 2)}}, 'rate: no such field; did you'),
     ('search', {'optimizer': {'momentum': (0.5, 2)}}, 'momentum: 2; below 1'),
     ('search', {'optimizer': {'momentum': 3}}, 'momentum: 3; must be'),
@@ -61,6 +61,27 @@ def test_a_search_or_grid_that_cannot_be(kind, fields, words, tmp_path):
   made = settings()
   made[kind] = ConfigDict(fields)
   refused(made, words, tmp_path / 'study')
+
+
+@pytest.mark.parametrize(
+  ('fields', 'words'),
+  [
+    ({'trails': 3}, 'study.trails: no such field; did you mean trials'),
+    ({'trials': None}, 'study.trials: None; must be int, such as 16'),
+    ({'search': None}, 'study.search: None; must be fields, nested as'),
+    ({'strategies': None}, 'study.strategies: None; must be tuple, such as'),
+    ({'target': None}, 'study.target: None; must be float, such as 0.6'),
+  ],
+)
+def test_a_setting_of_another_kind(fields, words, tmp_path):
+  """Fault: a typo in sweep() without effect, a None that ConfigDict takes."""
+  refused(settings(**fields), words, tmp_path / 'study')
+
+
+def test_a_setting_that_is_missing(tmp_path):
+  made = settings()
+  del made.reference
+  refused(made, 'study.reference: is missing; must be str', tmp_path / 'study')
 
 
 def test_a_grid_over_what_the_rates_set_is_refused(tmp_path):

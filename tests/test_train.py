@@ -117,7 +117,7 @@ def test_another_run_is_refused(done, given, words):
       {'members': [tiny.member(0, optimizer__rate=0.1)]},
       'optimizer.rate: no such field; did you mean optimizer.learning_rate',
     ),
-    ({'members': [tiny.member(0, batch_size=8.0)]}, 'batch_size: 16; one'),
+    ({'members': [tiny.member(0, batch_size=8.0)]}, 'batch_size: 16; not'),
   ],
 )
 def test_what_cannot_run_is_refused_before_anything_is_written(
