@@ -160,7 +160,10 @@ def validate(config: Mapping) -> None:
   if given.get('model.name'):
     _check_model(given['model.name'], config['model'])
   names = '+'.join(map(str, given.get('strategies') or ()))
-  check_kinds(config, default(names, given.get('model.name') or 'mlp'))
+  known = default(names, given.get('model.name') or 'mlp')
+  check_kinds(config, known)
+  if not given['strategies']:
+    raise UserError(f'strategies: (); must be such as {known.strategies}')
   for field, bounds in BOUNDS.items():
     bounded(field, value(config, field), **bounds)
   every = value(config, 'log.every')

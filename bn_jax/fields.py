@@ -48,8 +48,9 @@ def check_kinds(given, known, where: str = '') -> None:
       raise UserError(f'{where}{field}: no such field; {nearest(field, known)}')
   alike = {tuple: (tuple, list), float: (float, int)}
   for field, default_value in known.items():
-    kind = type(default_value)
-    if not isinstance(given.get(field), alike.get(kind, kind)):
+    kind, value = type(default_value), given.get(field)
+    right = isinstance(value, alike.get(kind, kind))
+    if not right or isinstance(value, bool) != (kind is bool):
       said = repr(given[field]) if field in given else 'is missing'
       raise UserError(
         f'{where}{field}: {said}; must be {kind.__name__}, such as '

@@ -106,6 +106,8 @@ def test_what_is_out_of_range_is_named(field, given, words):
     ('batch_size', None, 'batch_size: None; must be int, such as 100'),
     ('log.probes', None, r'log.probes: None; must be tuple, such as \(\)'),
     ('strategies', None, 'strategies: None; must be tuple'),
+    ('strategies', (), r"strategies: \(\); must be such as \('none',\)"),
+    ('batch_size', True, 'batch_size: True; must be int, such as 100'),
     ('model.name', None, 'model.name: None; must be str'),
     ('mesh', None, 'mesh: no such field; did you mean mesh'),
   ],
