@@ -58,6 +58,21 @@ def test_a_file_in_the_folder_is_a_strategy(tmp_path, monkeypatch):
   assert rule.update(np.ones(2), rule.init(np.ones(2)))[0].tolist() == [0.5] * 2
 
 
+def test_an_argument_is_of_the_kind_that_its_file_says(tmp_path, monkeypatch):
+  """Fault: `weight: float = 1` as a whole number, for 0.5 to be refused."""
+  (tmp_path / 'whole.py').write_text(
+    'def whole(weight: float = 1, every: int = 2): pass\n'
+  )
+  (tmp_path / 'bare.py').write_text('def bare(weight: float): pass\n')
+  paths = [*strategies.__path__, str(tmp_path)]
+  monkeypatch.setattr(strategies, '__path__', paths)
+  found = strategies.defaults('whole')
+  assert found == {'weight': 1, 'every': 2}
+  assert [type(v) for v in found.values()] == [float, int]
+  with pytest.raises(UserError, match=r'strategy.bare.weight: has no default'):
+    strategies.defaults('bare')
+
+
 @pytest.mark.parametrize(
   'names, words',
   [

@@ -28,9 +28,24 @@ def _module(name: str):
 
 
 def defaults(name: str) -> dict:
-  """The arguments of a strategy and their defaults."""
+  """The arguments of a strategy and their defaults.
+
+  Raises:
+    UserError: For an argument that has none.
+  """
   signature = inspect.signature(getattr(_module(name), name))
-  return {k: p.default for k, p in signature.parameters.items()}
+  return {k: _default(name, p) for k, p in signature.parameters.items()}
+
+
+def _default(name, argument):
+  default = argument.default
+  if default is argument.empty:
+    raise UserError(
+      f'strategy.{name}.{argument.name}: has no default; its file must give one'
+    )
+  # `weight: float = 1` is no int, of which a config would take nothing else.
+  is_float = argument.annotation in (float, 'float') and type(default) is int
+  return float(default) if is_float else default
 
 
 def search(name: str) -> dict[str, tuple[float, float]]:
