@@ -90,6 +90,8 @@ def check(settings) -> None:
   if not settings.strategies:
     raise UserError('--strategies: none given; at least one')
   for name in settings.strategies:
+    if not isinstance(name, str):
+      raise UserError(f'--strategies: {name!r}; must be a name')
     if settings.strategies.count(name) > 1:
       raise UserError(f'--strategies: {name!r} stands twice; once is allowed')
   for field, limits in flatten(settings.search).items():

@@ -70,6 +70,7 @@ def test_a_search_or_grid_that_cannot_be(kind, fields, words, tmp_path):
     ({'trials': None}, 'study.trials: None; must be int, such as 16'),
     ({'search': None}, 'study.search: None; must be fields, nested as'),
     ({'strategies': None}, 'study.strategies: None; must be tuple, such as'),
+    ({'strategies': (1,)}, '--strategies: 1; must be a name'),
     ({'target': None}, 'study.target: None; must be float, such as 0.6'),
   ],
 )
